@@ -1,0 +1,105 @@
+//! The state of one tap on a button, and what it counts for when no message is named.
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Channel;
+use crate::clock::Time;
+use crate::event::{Button, ButtonKind, Sign, TapEvent};
+use crate::ids::{ChannelId, Hash, PhoneNumber};
+use crate::message::{MessageTap, Told, clicked, keep_least};
+use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
+
+/// Which tap: one per inbound message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TapKey {
+    /// The tenant.
+    pub channel: ChannelId,
+    /// The business number that was answered.
+    pub number: PhoneNumber,
+    /// The inbound message's id, hashed.
+    pub id: Hash,
+}
+
+/// Everything known of a tap; facts beside the time come from the least event that tells them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tap {
+    button: Told<Button>,
+    message: Option<Told<Hash>>,
+    sign: Option<Told<Sign>>,
+}
+
+impl Tap {
+    /// What `event` tells.
+    #[must_use]
+    pub fn told_by(event: &TapEvent) -> Self {
+        let time = event.time;
+        Self {
+            button: Told { time, fact: event.button.clone() },
+            message: event.message.map(|fact| Told { time, fact }),
+            sign: event.sign.clone().map(|fact| Told { time, fact }),
+        }
+    }
+
+    /// Takes in what another event told of the same tap.
+    pub fn merge(&mut self, other: Self) {
+        let Self { button, message, sign } = other;
+        if button < self.button {
+            self.button = button;
+        }
+        keep_least(&mut self.message, message);
+        keep_least(&mut self.sign, sign);
+    }
+
+    /// The message it belongs to, where one is named.
+    #[must_use]
+    pub fn message(&self) -> Option<Hash> {
+        self.message.as_ref().map(|told| told.fact)
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.button.time
+    }
+
+    pub(crate) fn of_message(&self, id: Hash) -> MessageTap {
+        MessageTap { time: self.button.time, id, button: self.button.fact.clone() }
+    }
+
+    /// Adds what a tap without a message counts for to `tally`: its number and, if its payload
+    /// carries our sign, that template, in all clicks only (counting rule 5). On which side of
+    /// the opt-in it lies is decided by its own time: there is no message whose sending could.
+    pub fn contribute(
+        &self,
+        key: &TapKey,
+        channel: &Channel,
+        tally: &mut impl FnMut(Cell, Totals),
+    ) {
+        if self.message.is_some() {
+            return;
+        }
+        let Told { time, fact: button } = &self.button;
+        let cell = |scope| Cell {
+            channel: key.channel.clone(),
+            scope,
+            side: channel.side(Some(*time)),
+            atom: Atom::of(*time),
+        };
+        let attribution = match &self.sign {
+            Some(_) => Attribution::Template,
+            None if button.kind == ButtonKind::Interactive => Attribution::FreeForm,
+            None => Attribution::Unattributed,
+        };
+        let number = Scope::Number { number: key.number.clone(), attribution };
+        tally(cell(number), clicked(button, false));
+        if let Some(Told { fact: Sign { template, campaign }, .. }) = &self.sign {
+            let category = channel.category(template, *time);
+            let scope = Scope::Template {
+                template: template.clone(),
+                category,
+                campaign: campaign.clone(),
+            };
+            tally(cell(scope), clicked(button, false));
+        }
+    }
+}
