@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::channel::{Channel, Side};
 use crate::clock::Time;
 use crate::event::{Event, MessageEvent, Status, TapEvent};
-use crate::ids::{ChannelId, Template};
+use crate::ids::{ChannelId, Hash, PhoneNumber, Template};
 use crate::message::{Age, Message, MessageKey};
 use crate::tap::{Tap, TapKey};
 use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
@@ -140,8 +140,8 @@ fn apply_message<R: Rows>(
     };
     if new != old {
         let mut tally = Tally::default();
-        old.contribute(&key, &channel, &mut |cell, totals| tally.take_away(cell, &totals));
-        new.contribute(&key, &channel, &mut |cell, totals| tally.add(cell, &totals));
+        old.contribute(&key, &channel, &mut |cell, totals| tally.take_away(cell, totals));
+        new.contribute(&key, &channel, &mut |cell, totals| tally.add(cell, totals));
         tally.commit(rows)?;
     }
     rows.put_message(key, Touched { accepted: touched, row: new })?;
@@ -172,42 +172,59 @@ fn apply_tap<R: Rows>(rows: &mut R, accepted: Time, event: &TapEvent) -> Result<
     let touched = old.as_ref().map_or(accepted, |old| old.accepted.max(accepted));
     let old = old.map(|old| old.row);
     let changed = old.as_ref() != Some(&new);
-    if changed {
-        let channel = rows.channel(&key.channel)?;
-        let mut tally = Tally::default();
-        let named = |message| MessageKey {
-            channel: key.channel.clone(),
-            number: key.number.clone(),
-            message,
+    let channel = rows.channel(&key.channel)?;
+    let mut tally = Tally::default();
+    // First its (new) message: if only a tombstone is left of that, nothing else changes. It is
+    // touched by a repeated tap too, so that no message is forgotten before its taps are.
+    if let Some(message) = new.message() {
+        let message = key.of_message(message);
+        let tap = new.of_message(key.id);
+        let Some(kept) = live(rows.message(&message)?, accepted) else {
+            add_late(rows, &key.channel, &key.number, event.time)?;
+            return Ok(late);
         };
-        // First its (new) message: if only a tombstone is left of that, nothing else changes.
-        if let Some(message) = new.message() {
-            let message = named(message);
-            let tap = new.of_message(key.id);
-            let Some(kept) = live(rows.message(&message)?, accepted) else {
-                add_late(rows, &key.channel, &key.number, event.time)?;
-                return Ok(late);
-            };
-            change_taps(rows, &mut tally, (message, kept), &channel, accepted, |row| {
-                row.put_tap(tap);
-            })?;
-        }
+        change_taps(rows, &mut tally, (message, kept), &channel, accepted, |row| row.put_tap(tap))?;
+    }
+    if changed {
         if let Some(old) = &old {
-            old.contribute(&key, &channel, &mut |cell, totals| tally.take_away(cell, &totals));
+            old.contribute(&key, &channel, &mut |cell, totals| tally.take_away(cell, totals));
             if let Some(message) = old.message().filter(|old| Some(*old) != new.message()) {
-                let message = named(message);
-                if let Some(kept) = live(rows.message(&message)?, accepted) {
-                    change_taps(rows, &mut tally, (message, kept), &channel, accepted, |row| {
-                        row.take_tap_away(key.id);
-                    })?;
-                }
+                leave_message(rows, &mut tally, &key, message, &channel, accepted)?;
             }
         }
-        new.contribute(&key, &channel, &mut |cell, totals| tally.add(cell, &totals));
-        tally.commit(rows)?;
+        new.contribute(&key, &channel, &mut |cell, totals| tally.add(cell, totals));
     }
+    tally.commit(rows)?;
     rows.put_tap(key, Touched { accepted: touched, row: new })?;
     Ok(Outcome { duplicate: !changed, ..Outcome::default() })
+}
+
+/// Takes the tap from the message it was thought to belong to. Where that had as many taps as are
+/// kept, one that had found no room has some now.
+fn leave_message<R: Rows>(
+    rows: &mut R,
+    tally: &mut Tally,
+    tap: &TapKey,
+    message: Hash,
+    channel: &Channel,
+    accepted: Time,
+) -> Result<(), R::Error> {
+    let key = tap.of_message(message);
+    let Some(kept) = live(rows.message(&key)?, accepted) else { return Ok(()) };
+    let mut others = Vec::new();
+    if kept.as_ref().is_some_and(|kept| kept.row.is_full_of_taps()) {
+        rows.each_tap(&tap.channel, &mut |other, Touched { accepted: touched, row }| {
+            let is_other = other.number == tap.number && other.id != tap.id;
+            let is_live = Age::of(*touched, accepted) == Age::Live;
+            if is_other && is_live && row.message() == Some(message) {
+                others.push(row.of_message(other.id));
+            }
+        })?;
+    }
+    change_taps(rows, tally, (key, kept), channel, accepted, |row| {
+        row.take_tap_away(tap.id);
+        others.into_iter().for_each(|other| row.put_tap(other));
+    })
 }
 
 fn change_taps<R: Rows>(
@@ -219,10 +236,13 @@ fn change_taps<R: Rows>(
     change: impl FnOnce(&mut Message),
 ) -> Result<(), R::Error> {
     let touched = kept.as_ref().map_or(accepted, |kept| kept.accepted.max(accepted));
-    let mut row = kept.map(|kept| kept.row).unwrap_or_default();
-    row.contribute(&key, channel, &mut |cell, totals| tally.take_away(cell, &totals));
+    let old = kept.map(|kept| kept.row).unwrap_or_default();
+    let mut row = old.clone();
     change(&mut row);
-    row.contribute(&key, channel, &mut |cell, totals| tally.add(cell, &totals));
+    if row != old {
+        old.contribute(&key, channel, &mut |cell, totals| tally.take_away(cell, totals));
+        row.contribute(&key, channel, &mut |cell, totals| tally.add(cell, totals));
+    }
     rows.put_message(key, Touched { accepted: touched, row })
 }
 
@@ -240,14 +260,14 @@ fn refile<R: Rows>(
     rows.each_message(id, &mut |key, Touched { accepted: touched, row }| {
         let concerned = only.is_none() || only == row.template();
         if concerned && Age::of(*touched, accepted) == Age::Live {
-            row.contribute(key, old, &mut |cell, totals| tally.take_away(cell, &totals));
-            row.contribute(key, new, &mut |cell, totals| tally.add(cell, &totals));
+            row.contribute(key, old, &mut |cell, totals| tally.take_away(cell, totals));
+            row.contribute(key, new, &mut |cell, totals| tally.add(cell, totals));
         }
     })?;
     rows.each_tap(id, &mut |key, Touched { accepted: touched, row }| {
         if Age::of(*touched, accepted) == Age::Live {
-            row.contribute(key, old, &mut |cell, totals| tally.take_away(cell, &totals));
-            row.contribute(key, new, &mut |cell, totals| tally.add(cell, &totals));
+            row.contribute(key, old, &mut |cell, totals| tally.take_away(cell, totals));
+            row.contribute(key, new, &mut |cell, totals| tally.add(cell, totals));
         }
     })?;
     tally.commit(rows)
@@ -267,7 +287,7 @@ fn live<T>(row: Option<Touched<T>>, accepted: Time) -> Option<Option<Touched<T>>
 fn add_late<R: Rows>(
     rows: &mut R,
     channel: &ChannelId,
-    number: &crate::ids::PhoneNumber,
+    number: &PhoneNumber,
     time: Time,
 ) -> Result<(), R::Error> {
     let scope = Scope::Number { number: number.clone(), attribution: Attribution::Unattributed };

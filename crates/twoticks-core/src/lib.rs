@@ -15,6 +15,8 @@ pub mod fold;
 pub mod ids;
 pub mod message;
 pub mod metric;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod query;
 pub mod tap;
 pub mod totals;

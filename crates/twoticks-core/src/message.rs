@@ -147,6 +147,10 @@ impl Message {
         self.taps.truncate(TAPS_MAX);
     }
 
+    pub(crate) fn is_full_of_taps(&self) -> bool {
+        self.taps.len() >= TAPS_MAX
+    }
+
     pub(crate) fn take_tap_away(&mut self, id: Hash) {
         self.taps.retain(|known| known.id != id);
     }
@@ -198,31 +202,27 @@ impl Message {
         &self,
         key: &MessageKey,
         channel: &Channel,
-        tally: &mut impl FnMut(Cell, Totals),
+        tally: &mut impl FnMut(Cell, &Totals),
     ) {
         for recipient in self.counted() {
             let times = &recipient.times;
             let sent = times.effective(Status::Sent);
             let place = self.place(key, channel, sent, times.first());
-            let mut add = |time: Time, totals: Totals| place.add(time, totals, tally);
-            if let Some(time) = times.accepted {
-                add(time, Totals { accepted: 1, ..Totals::default() });
+            // Most of a life lies in one atom or two, and cells are dearer than sums.
+            let mut sums: Vec<(Atom, Totals)> = Vec::with_capacity(Status::ALL.len());
+            for status in Status::ALL {
+                let Some(time) = times.effective(status) else { continue };
+                let atom = Atom::of(time);
+                let index = sums.iter().position(|(of, _)| *of == atom).unwrap_or_else(|| {
+                    sums.push((atom, Totals::default()));
+                    sums.len() - 1
+                });
+                if let Some((_, totals)) = sums.get_mut(index) {
+                    recipient.count(status, totals);
+                }
             }
-            if let Some(time) = sent {
-                add(time, Totals { sent: 1, ..Totals::default() });
-            }
-            if let Some(time) = times.effective(Status::Delivered) {
-                add(time, recipient.delivered());
-            }
-            if let Some(time) = times.effective(Status::Read) {
-                add(time, Totals { read: 1, ..Totals::default() });
-            }
-            if let Some(time) = times.played {
-                add(time, Totals { played: 1, ..Totals::default() });
-            }
-            if let Some(time) = times.effective(Status::Failed) {
-                let code = recipient.error.as_ref().map_or(0, |told| told.fact);
-                add(time, Totals { failures: [(code, 1)].into(), ..Totals::default() });
+            for (atom, totals) in &sums {
+                place.add(*atom, totals, tally);
             }
         }
         self.contribute_taps(key, channel, tally);
@@ -232,7 +232,7 @@ impl Message {
         &self,
         key: &MessageKey,
         channel: &Channel,
-        tally: &mut impl FnMut(Cell, Totals),
+        tally: &mut impl FnMut(Cell, &Totals),
     ) {
         let Some(first) = self.taps.first() else { return };
         let told = self.counted().filter_map(|recipient| recipient.times.first()).min();
@@ -244,7 +244,7 @@ impl Message {
             if is_first {
                 seen.push(&tap.button);
             }
-            place.add(tap.time, clicked(&tap.button, is_first), tally);
+            place.add(Atom::of(tap.time), &clicked(&tap.button, is_first), tally);
         }
     }
 
@@ -291,13 +291,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn add(&self, time: Time, totals: Totals, tally: &mut impl FnMut(Cell, Totals)) {
-        let cell = |scope| Cell {
-            channel: self.key.channel.clone(),
-            scope,
-            side: self.side,
-            atom: Atom::of(time),
-        };
+    fn add(&self, atom: Atom, totals: &Totals, tally: &mut impl FnMut(Cell, &Totals)) {
+        let cell = |scope| Cell { channel: self.key.channel.clone(), scope, side: self.side, atom };
         if let Some(Told { fact: Claim { template: Some(template), campaign, .. }, .. }) =
             &self.message.claim
         {
@@ -306,7 +301,7 @@ impl Place<'_> {
                 category: self.category,
                 campaign: campaign.clone(),
             };
-            tally(cell(scope), totals.clone());
+            tally(cell(scope), totals);
         }
         let number = self.key.number.clone();
         let attribution = self.message.attribution();
@@ -366,15 +361,27 @@ impl Recipient {
         keep_least(&mut self.pricing, pricing);
     }
 
-    fn delivered(&self) -> Totals {
-        let mut totals = Totals { delivered: 1, ..Totals::default() };
-        if let Some(Told { fact: pricing, .. }) = &self.pricing {
-            totals.charged.insert(Charge::from(pricing), 1);
-            if let Some(cost) = pricing.cost.as_ref().filter(|cost| cost.micros() != 0) {
-                totals.cost.insert(cost.currency().clone(), cost.micros());
+    /// Counts `status` once in `totals`.
+    fn count(&self, status: Status, totals: &mut Totals) {
+        match status {
+            Status::Accepted => totals.accepted += 1,
+            Status::Sent => totals.sent += 1,
+            Status::Delivered => {
+                totals.delivered += 1;
+                if let Some(Told { fact: pricing, .. }) = &self.pricing {
+                    totals.charged.insert(Charge::from(pricing), 1);
+                    if let Some(cost) = pricing.cost.as_ref().filter(|cost| cost.micros() != 0) {
+                        totals.cost.insert(cost.currency().clone(), cost.micros());
+                    }
+                }
+            }
+            Status::Read => totals.read += 1,
+            Status::Played => totals.played += 1,
+            Status::Failed => {
+                let code = self.error.as_ref().map_or(0, |told| told.fact);
+                totals.failures.insert(code, 1);
             }
         }
-        totals
     }
 }
 

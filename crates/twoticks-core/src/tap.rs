@@ -6,7 +6,7 @@ use crate::channel::Channel;
 use crate::clock::Time;
 use crate::event::{Button, ButtonKind, Sign, TapEvent};
 use crate::ids::{ChannelId, Hash, PhoneNumber};
-use crate::message::{MessageTap, Told, clicked, keep_least};
+use crate::message::{MessageKey, MessageTap, Told, clicked, keep_least};
 use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
 
 /// Which tap: one per inbound message.
@@ -18,6 +18,15 @@ pub struct TapKey {
     pub number: PhoneNumber,
     /// The inbound message's id, hashed.
     pub id: Hash,
+}
+
+impl TapKey {
+    /// The message of that hash, of the number that was answered.
+    #[must_use]
+    pub fn of_message(&self, message: Hash) -> MessageKey {
+        let (channel, number) = (self.channel.clone(), self.number.clone());
+        MessageKey { channel, number, message }
+    }
 }
 
 /// Everything known of a tap; facts beside the time come from the least event that tells them.
@@ -50,16 +59,21 @@ impl Tap {
         keep_least(&mut self.sign, sign);
     }
 
-    /// The message it belongs to, where one is named.
+    /// The message it belongs to, where one is named. An interactive reply belongs to none,
+    /// whatever else was told under its id.
     #[must_use]
     pub fn message(&self) -> Option<Hash> {
-        self.message.as_ref().map(|told| told.fact)
+        self.message.as_ref().filter(|_| self.is_of_template()).map(|told| told.fact)
     }
 
     /// When it happened.
     #[must_use]
     pub fn time(&self) -> Time {
         self.button.time
+    }
+
+    fn is_of_template(&self) -> bool {
+        self.button.fact.kind != ButtonKind::Interactive
     }
 
     pub(crate) fn of_message(&self, id: Hash) -> MessageTap {
@@ -73,11 +87,12 @@ impl Tap {
         &self,
         key: &TapKey,
         channel: &Channel,
-        tally: &mut impl FnMut(Cell, Totals),
+        tally: &mut impl FnMut(Cell, &Totals),
     ) {
-        if self.message.is_some() {
+        if self.message().is_some() {
             return;
         }
+        let sign = self.sign.as_ref().filter(|_| self.is_of_template());
         let Told { time, fact: button } = &self.button;
         let cell = |scope| Cell {
             channel: key.channel.clone(),
@@ -85,21 +100,21 @@ impl Tap {
             side: channel.side(Some(*time)),
             atom: Atom::of(*time),
         };
-        let attribution = match &self.sign {
+        let attribution = match sign {
             Some(_) => Attribution::Template,
-            None if button.kind == ButtonKind::Interactive => Attribution::FreeForm,
-            None => Attribution::Unattributed,
+            None if self.is_of_template() => Attribution::Unattributed,
+            None => Attribution::FreeForm,
         };
         let number = Scope::Number { number: key.number.clone(), attribution };
-        tally(cell(number), clicked(button, false));
-        if let Some(Told { fact: Sign { template, campaign }, .. }) = &self.sign {
+        tally(cell(number), &clicked(button, false));
+        if let Some(Told { fact: Sign { template, campaign }, .. }) = sign {
             let category = channel.category(template, *time);
             let scope = Scope::Template {
                 template: template.clone(),
                 category,
                 campaign: campaign.clone(),
             };
-            tally(cell(scope), clicked(button, false));
+            tally(cell(scope), &clicked(button, false));
         }
     }
 }

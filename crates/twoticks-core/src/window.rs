@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Time;
+use crate::clock::{DAY, Time};
 use crate::totals::{ATOM, Atom};
 
 /// A run of atoms, half-open: `[from, to)`.
@@ -46,6 +46,41 @@ impl Granularity {
         match self {
             Self::Daily => "DAILY",
             Self::HalfHour => "HALF_HOUR",
+        }
+    }
+}
+
+/// How soon figures appear (counting rule 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Freshness {
+    /// Counted is visible.
+    #[default]
+    Live,
+    /// A day's figures appear once that day is over and at least one day has passed since the
+    /// opt-in.
+    NextDay,
+}
+
+impl Freshness {
+    /// Whether the figures of `window`, a day of `zone` or a part of one, are shown at `now` for a
+    /// channel that has opted in at `opt_in`.
+    ///
+    /// # Errors
+    /// [`OutsideOfCalendar`] for a present beyond the years -9999 to 9999.
+    pub fn shows(
+        self,
+        window: Window,
+        opt_in: Option<Time>,
+        now: Time,
+        zone: &TimeZone,
+    ) -> Result<bool, OutsideOfCalendar> {
+        match self {
+            Self::Live => Ok(true),
+            Self::NextDay => {
+                let today = day_start(day_of(now, zone)?, zone)?;
+                Ok(window.to <= today && opt_in.is_some_and(|opt_in| opt_in.plus(DAY) <= now))
+            }
         }
     }
 }

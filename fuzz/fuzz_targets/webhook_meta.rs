@@ -1,0 +1,34 @@
+//! A webhook of the Cloud API: whatever the body, it is read or refused, never lost: a body that
+//! is read tells something, within the limits, and the same again when read again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use twoticks_wire::webhook::meta::{self, OTHERS_MAX, UPDATES_MAX, What};
+
+fuzz_target!(|raw: &[u8]| {
+    let told = meta::parse(raw);
+    assert_eq!(told, meta::parse(raw));
+    if let Ok(updates) = told {
+        assert!(!updates.is_empty());
+        assert!(updates.len() <= UPDATES_MAX + OTHERS_MAX);
+        for update in &updates {
+            assert!(!update.place.to_string().is_empty());
+            match &update.what {
+                What::Status(status) => {
+                    assert!(!status.wamid.is_empty() && !status.word.is_empty());
+                    assert!(status.time_ms % 1_000 == 0);
+                    drop(status.sign());
+                }
+                What::Tap(tap) => {
+                    assert!(!tap.id.is_empty());
+                    assert!(tap.text.is_some() || tap.payload.is_some());
+                    drop(tap.sign());
+                }
+                What::Unknown { kind } => assert!(kind.len() <= meta::KIND_MAX),
+                _ => {}
+            }
+        }
+    }
+    drop(meta::handshake(&String::from_utf8_lossy(raw), &[b"token"]));
+    assert!(meta::verify(&[b"secret"], b"", Some(raw)).is_err());
+});
