@@ -123,7 +123,7 @@ pub struct Pricing {
 
 /// An amount of money.
 ///
-/// **Invariant:** the amount is between 0 and [`Cost::MICROS_MAX`], so that nine million of them
+/// **Invariant:** the amount is between 0 and [`Cost::MICROS_MAX`], so that nine hundred million of them
 /// fit into a sum.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cost {
@@ -132,8 +132,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The largest amount of one message: a million units of its currency.
-    pub const MICROS_MAX: i64 = 1_000_000_000_000;
+    /// The largest amount of one message: ten thousand units of its currency.
+    pub const MICROS_MAX: i64 = 10_000_000_000;
 
     /// An amount in millionths of `currency`; `None` if it is negative or above
     /// [`Cost::MICROS_MAX`].

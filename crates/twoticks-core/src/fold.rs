@@ -10,7 +10,7 @@ use crate::channel::{Channel, Side};
 use crate::clock::Time;
 use crate::event::{Event, MessageEvent, Status, TapEvent};
 use crate::ids::{ChannelId, Hash, PhoneNumber, Template};
-use crate::message::{Age, Message, MessageKey};
+use crate::message::{Age, Change, Message, MessageKey};
 use crate::tap::{Tap, TapKey};
 use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
 
@@ -140,8 +140,9 @@ fn apply_message<R: Rows>(
     };
     if new != old {
         let mut tally = Tally::default();
-        old.contribute(&key, &channel, &mut |cell, totals| tally.take_away(cell, totals));
-        new.contribute(&key, &channel, &mut |cell, totals| tally.add(cell, totals));
+        old.contribute_change(&channel, &new, &channel, &key, &mut |cell, change| {
+            tally.change(cell, change);
+        });
         tally.commit(rows)?;
     }
     rows.put_message(key, Touched { accepted: touched, row: new })?;
@@ -187,12 +188,16 @@ fn apply_tap<R: Rows>(rows: &mut R, accepted: Time, event: &TapEvent) -> Result<
     }
     if changed {
         if let Some(old) = &old {
-            old.contribute(&key, &channel, &mut |cell, totals| tally.take_away(cell, totals));
+            old.contribute(&key, &channel, &mut |cell, totals| {
+                tally.change(cell, Change::TakeAway(totals));
+            });
             if let Some(message) = old.message().filter(|old| Some(*old) != new.message()) {
                 leave_message(rows, &mut tally, &key, message, &channel, accepted)?;
             }
         }
-        new.contribute(&key, &channel, &mut |cell, totals| tally.add(cell, totals));
+        new.contribute(&key, &channel, &mut |cell, totals| {
+            tally.change(cell, Change::Add(totals));
+        });
     }
     tally.commit(rows)?;
     rows.put_tap(key, Touched { accepted: touched, row: new })?;
@@ -240,8 +245,9 @@ fn change_taps<R: Rows>(
     let mut row = old.clone();
     change(&mut row);
     if row != old {
-        old.contribute(&key, channel, &mut |cell, totals| tally.take_away(cell, totals));
-        row.contribute(&key, channel, &mut |cell, totals| tally.add(cell, totals));
+        old.contribute_change(channel, &row, channel, &key, &mut |cell, change| {
+            tally.change(cell, change);
+        });
     }
     rows.put_message(key, Touched { accepted: touched, row })
 }
@@ -260,14 +266,19 @@ fn refile<R: Rows>(
     rows.each_message(id, &mut |key, Touched { accepted: touched, row }| {
         let concerned = only.is_none() || only == row.template();
         if concerned && Age::of(*touched, accepted) == Age::Live {
-            row.contribute(key, old, &mut |cell, totals| tally.take_away(cell, totals));
-            row.contribute(key, new, &mut |cell, totals| tally.add(cell, totals));
+            row.contribute_change(old, row, new, key, &mut |cell, change| {
+                tally.change(cell, change);
+            });
         }
     })?;
     rows.each_tap(id, &mut |key, Touched { accepted: touched, row }| {
         if Age::of(*touched, accepted) == Age::Live {
-            row.contribute(key, old, &mut |cell, totals| tally.take_away(cell, totals));
-            row.contribute(key, new, &mut |cell, totals| tally.add(cell, totals));
+            row.contribute(key, old, &mut |cell, totals| {
+                tally.change(cell, Change::TakeAway(totals));
+            });
+            row.contribute(key, new, &mut |cell, totals| {
+                tally.change(cell, Change::Add(totals));
+            });
         }
     })?;
     tally.commit(rows)
@@ -300,18 +311,14 @@ fn add_late<R: Rows>(
 struct Tally(BTreeMap<Cell, Totals>);
 
 impl Tally {
-    fn add(&mut self, cell: Cell, totals: &Totals) {
-        self.change(cell, |known| known.checked_add(totals));
-    }
-
-    fn take_away(&mut self, cell: Cell, totals: &Totals) {
-        self.change(cell, |known| known.checked_sub(totals));
-    }
-
-    fn change(&mut self, cell: Cell, change: impl FnOnce(Totals) -> Option<Totals>) {
+    fn change(&mut self, cell: Cell, change: Change<'_>) {
         let known = self.0.entry(cell).or_default();
-        *known = change(std::mem::take(known))
-            .expect("the sums of one step are far below i64: amounts are bounded by Cost");
+        let sum = std::mem::take(known);
+        *known = match change {
+            Change::Add(totals) => sum.checked_add(totals),
+            Change::TakeAway(totals) => sum.checked_sub(totals),
+        }
+        .expect("the sums of one step are far below i64: amounts are bounded by Cost");
     }
 
     fn commit<R: Rows>(self, rows: &mut R) -> Result<(), R::Error> {

@@ -196,72 +196,93 @@ impl Message {
             .count()
     }
 
-    /// Adds what the message counts for to `tally`: the same sums once for its number and, if
-    /// its template is known, once for its template.
-    pub fn contribute(
+    /// Tells `tally` what changes when the message becomes `new` and its channel `new_channel`:
+    /// the same sums once for its number and, if its template is known, once for its template.
+    /// What counts as before is not told, so that a repeat, or an opt-in that concerns few
+    /// messages, is cheap.
+    pub fn contribute_change(
         &self,
-        key: &MessageKey,
         channel: &Channel,
-        tally: &mut impl FnMut(Cell, &Totals),
+        new: &Self,
+        new_channel: &Channel,
+        key: &MessageKey,
+        tally: &mut impl FnMut(Cell, Change<'_>),
     ) {
+        let mut before = self.parts(channel);
+        let mut after = new.parts(new_channel);
+        if self.claim == new.claim {
+            before.retain(|part| {
+                let same = after.iter().position(|other| other == part);
+                same.map(|index| after.swap_remove(index)).is_none()
+            });
+        }
+        for Part { place, totals } in &before {
+            self.cells(key, *place, &mut |cell| tally(cell, Change::TakeAway(totals)));
+        }
+        for Part { place, totals } in &after {
+            new.cells(key, *place, &mut |cell| tally(cell, Change::Add(totals)));
+        }
+    }
+
+    /// What the message counts for.
+    fn parts(&self, channel: &Channel) -> Vec<Part> {
+        let mut parts = Vec::new();
         for recipient in self.counted() {
             let times = &recipient.times;
-            let sent = times.effective(Status::Sent);
-            let place = self.place(key, channel, sent, times.first());
-            // Most of a life lies in one atom or two, and cells are dearer than sums.
-            let mut sums: Vec<(Atom, Totals)> = Vec::with_capacity(Status::ALL.len());
+            let (side, category) =
+                self.filed(channel, times.effective(Status::Sent), times.first());
             for status in Status::ALL {
-                let Some(time) = times.effective(status) else { continue };
-                let atom = Atom::of(time);
-                let index = sums.iter().position(|(of, _)| *of == atom).unwrap_or_else(|| {
-                    sums.push((atom, Totals::default()));
-                    sums.len() - 1
-                });
-                if let Some((_, totals)) = sums.get_mut(index) {
-                    recipient.count(status, totals);
+                if let Some(time) = times.effective(status) {
+                    let place = Place { side, category, atom: Atom::of(time) };
+                    recipient.count(status, part(&mut parts, place));
                 }
             }
-            for (atom, totals) in &sums {
-                place.add(*atom, totals, tally);
+        }
+        if let Some(first) = self.taps.first() {
+            let told = self.counted().filter_map(|recipient| recipient.times.first()).min();
+            let told = told.or(Some(first.time));
+            let (side, category) = self.filed(channel, self.earliest(Status::Sent), told);
+            let mut seen = Vec::new();
+            for tap in &self.taps {
+                let is_first = !seen.contains(&&tap.button);
+                if is_first {
+                    seen.push(&tap.button);
+                }
+                let place = Place { side, category, atom: Atom::of(tap.time) };
+                part(&mut parts, place).click(&tap.button, is_first);
             }
         }
-        self.contribute_taps(key, channel, tally);
+        parts
     }
 
-    fn contribute_taps(
+    /// On which side of the opt-in it counts, and in which category. The category is that of when
+    /// it was sent, or, as long as that is not known, of the first thing known of it.
+    fn filed(
         &self,
-        key: &MessageKey,
-        channel: &Channel,
-        tally: &mut impl FnMut(Cell, &Totals),
-    ) {
-        let Some(first) = self.taps.first() else { return };
-        let told = self.counted().filter_map(|recipient| recipient.times.first()).min();
-        let place =
-            self.place(key, channel, self.earliest(Status::Sent), told.or(Some(first.time)));
-        let mut seen = Vec::new();
-        for tap in &self.taps {
-            let is_first = !seen.contains(&&tap.button);
-            if is_first {
-                seen.push(&tap.button);
-            }
-            place.add(Atom::of(tap.time), &clicked(&tap.button, is_first), tally);
-        }
-    }
-
-    /// Where the message counts. Its category is that of when it was sent, or, as long as that is
-    /// not known, of the first thing known of it.
-    fn place<'a>(
-        &'a self,
-        key: &'a MessageKey,
         channel: &Channel,
         sent: Option<Time>,
         first: Option<Time>,
-    ) -> Place<'a> {
-        let template = self.template();
-        let category = template
+    ) -> (Side, Option<Category>) {
+        let category = self
+            .template()
             .zip(sent.or(first))
             .and_then(|(template, time)| channel.category(template, time));
-        Place { key, message: self, side: channel.side(sent), category }
+        (channel.side(sent), category)
+    }
+
+    /// The cells of `place`: that of its number and, if its template is known, that of its
+    /// template.
+    fn cells(&self, key: &MessageKey, place: Place, visit: &mut impl FnMut(Cell)) {
+        let Place { side, category, atom } = place;
+        let mut cell = |scope| visit(Cell { channel: key.channel.clone(), scope, side, atom });
+        if let Some(Told { fact: Claim { template: Some(template), campaign, .. }, .. }) =
+            &self.claim
+        {
+            let (template, campaign) = (template.clone(), campaign.clone());
+            cell(Scope::Template { template, category, campaign });
+        }
+        let number = key.number.clone();
+        cell(Scope::Number { number, attribution: self.attribution() });
     }
 
     /// The recipients that count: those who are named, or nobody named while there is nobody else.
@@ -271,42 +292,43 @@ impl Message {
     }
 }
 
-/// One tap, as totals.
-pub(crate) fn clicked(button: &Button, is_first: bool) -> Totals {
-    let clicks = crate::totals::Clicks { all: 1, unique: i64::from(is_first) };
-    Totals { clicks: [(button.clone(), clicks)].into(), ..Totals::default() }
+/// What happens to the sums of a cell.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// They are added.
+    Add(&'a Totals),
+    /// They are taken away.
+    TakeAway(&'a Totals),
+}
+
+/// Where a part of what a message counts for is filed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    side: Side,
+    category: Option<Category>,
+    atom: Atom,
+}
+
+/// What a message counts for in one place.
+#[derive(PartialEq, Eq)]
+struct Part {
+    place: Place,
+    totals: Totals,
+}
+
+/// The sums of `place`, in the one part there is of it.
+fn part(parts: &mut Vec<Part>, place: Place) -> &mut Totals {
+    let index = parts.iter().position(|part| part.place == place).unwrap_or(parts.len());
+    if index == parts.len() {
+        parts.push(Part { place, totals: Totals::default() });
+    }
+    &mut parts.get_mut(index).expect("it was found or has just been pushed").totals
 }
 
 /// Claims are ranked by source, then time, then template, then campaign (counting rule 4).
 fn claim_rank(told: &Told<Claim>) -> impl Ord + '_ {
     let Claim { source, template, campaign } = &told.fact;
     (*source, told.time, template, campaign)
-}
-
-struct Place<'a> {
-    key: &'a MessageKey,
-    message: &'a Message,
-    side: Side,
-    category: Option<Category>,
-}
-
-impl Place<'_> {
-    fn add(&self, atom: Atom, totals: &Totals, tally: &mut impl FnMut(Cell, &Totals)) {
-        let cell = |scope| Cell { channel: self.key.channel.clone(), scope, side: self.side, atom };
-        if let Some(Told { fact: Claim { template: Some(template), campaign, .. }, .. }) =
-            &self.message.claim
-        {
-            let scope = Scope::Template {
-                template: template.clone(),
-                category: self.category,
-                campaign: campaign.clone(),
-            };
-            tally(cell(scope), totals);
-        }
-        let number = self.key.number.clone();
-        let attribution = self.message.attribution();
-        tally(cell(Scope::Number { number, attribution }), totals);
-    }
 }
 
 impl Recipient {
@@ -369,9 +391,9 @@ impl Recipient {
             Status::Delivered => {
                 totals.delivered += 1;
                 if let Some(Told { fact: pricing, .. }) = &self.pricing {
-                    totals.charged.insert(Charge::from(pricing), 1);
+                    *totals.charged.entry(Charge::from(pricing)).or_default() += 1;
                     if let Some(cost) = pricing.cost.as_ref().filter(|cost| cost.micros() != 0) {
-                        totals.cost.insert(cost.currency().clone(), cost.micros());
+                        *totals.cost.entry(cost.currency().clone()).or_default() += cost.micros();
                     }
                 }
             }
@@ -379,7 +401,7 @@ impl Recipient {
             Status::Played => totals.played += 1,
             Status::Failed => {
                 let code = self.error.as_ref().map_or(0, |told| told.fact);
-                totals.failures.insert(code, 1);
+                *totals.failures.entry(code).or_default() += 1;
             }
         }
     }

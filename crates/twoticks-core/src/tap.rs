@@ -6,7 +6,7 @@ use crate::channel::Channel;
 use crate::clock::Time;
 use crate::event::{Button, ButtonKind, Sign, TapEvent};
 use crate::ids::{ChannelId, Hash, PhoneNumber};
-use crate::message::{MessageKey, MessageTap, Told, clicked, keep_least};
+use crate::message::{MessageKey, MessageTap, Told, keep_least};
 use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
 
 /// Which tap: one per inbound message.
@@ -106,7 +106,9 @@ impl Tap {
             None => Attribution::FreeForm,
         };
         let number = Scope::Number { number: key.number.clone(), attribution };
-        tally(cell(number), &clicked(button, false));
+        let mut clicked = Totals::default();
+        clicked.click(button, false);
+        tally(cell(number), &clicked);
         if let Some(Told { fact: Sign { template, campaign }, .. }) = sign {
             let category = channel.category(template, *time);
             let scope = Scope::Template {
@@ -114,7 +116,7 @@ impl Tap {
                 category,
                 campaign: campaign.clone(),
             };
-            tally(cell(scope), &clicked(button, false));
+            tally(cell(scope), &clicked);
         }
     }
 }

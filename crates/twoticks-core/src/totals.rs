@@ -134,6 +134,13 @@ impl From<&Pricing> for Charge {
 }
 
 impl Totals {
+    /// Counts a tap of `button`, the first of its message and button or not.
+    pub(crate) fn click(&mut self, button: &Button, is_first: bool) {
+        let clicks = self.clicks.entry(button.clone()).or_default();
+        clicks.all += 1;
+        clicks.unique += i64::from(is_first);
+    }
+
     /// Adds `other`; `None`, and nothing useful in `self`, if a sum leaves the range of `i64`.
     #[must_use]
     pub fn checked_add(self, other: &Self) -> Option<Self> {

@@ -1,5 +1,5 @@
 //! The counting rules, by example and by property, against the simplest possible model.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod facts;
 mod ledger;

@@ -1,6 +1,8 @@
 //! For any facts in any order the fold counts what the model counts. The world is small, so that
 //! facts collide.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::sample::select;
 use twoticks_core::channel::Side;
@@ -11,14 +13,17 @@ use twoticks_core::event::{
 };
 use twoticks_core::fold;
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber, Template, Text};
-use twoticks_core::message::STATE_KEPT;
+use twoticks_core::message::{STATE_KEPT, TOMBSTONE_KEPT};
 use twoticks_core::model::Model;
 use twoticks_core::query::{Query, Select};
-use twoticks_core::totals::{ATOM, Atom, Attribution};
+use twoticks_core::totals::{ATOM, Atom, Attribution, Cell, Scope, Totals};
 use twoticks_core::window::Window;
 
 use crate::facts::{at, channel, hash, number, pricing, template, text};
 use crate::ledger::{Ledger, Maps};
+
+/// Facts and when they were accepted.
+type Facts = Vec<(Time, Event)>;
 
 const CASES: u32 = 400;
 /// Opt-ins lie around this instant, which is no whole second.
@@ -143,16 +148,14 @@ fn facts() -> impl Strategy<Value = Event> {
 }
 
 /// Facts with the times of their acceptance, all within the horizon.
-fn accepted_facts(most: usize) -> impl Strategy<Value = Vec<(Time, Event)>> {
+fn accepted_facts(most: usize) -> impl Strategy<Value = Facts> {
     let accepted = prop_oneof![0..=STATE_KEPT, Just(0), Just(STATE_KEPT)]
         .prop_map(|after| at(3 * DAY + after));
     prop::collection::vec((accepted, facts()), 1..most)
 }
 
 /// The facts, some of them twice, in another order.
-fn repeated_and_shuffled(
-    facts: Vec<(Time, Event)>,
-) -> impl Strategy<Value = (Vec<(Time, Event)>, Vec<(Time, Event)>)> {
+fn repeated_and_shuffled(facts: Facts) -> impl Strategy<Value = (Facts, Facts)> {
     let repeats = prop::collection::vec(any::<prop::sample::Index>(), 0..10);
     (Just(facts), repeats).prop_flat_map(|(facts, repeats)| {
         let again = repeats.iter().map(|index| index.get(&facts).clone());
@@ -186,6 +189,27 @@ fn queries() -> impl Strategy<Value = Query> {
         select,
         side,
         windows,
+    })
+}
+
+/// Statuses of one message in the order of their acceptance, with gaps at the edges of the horizon.
+fn statuses_over_years() -> impl Strategy<Value = Facts> {
+    let gone = STATE_KEPT + TOMBSTONE_KEPT;
+    let gaps = select(vec![0, 1, STATE_KEPT, STATE_KEPT + 1, TOMBSTONE_KEPT, gone, gone + 1]);
+    prop::collection::vec((gaps, statuses()), 1..15).prop_map(|told| {
+        let mut accepted = at(3 * DAY);
+        let of_one = told.into_iter().filter_map(|(gap, event)| {
+            accepted = accepted.plus(gap);
+            let Event::Message(event) = event else { return None };
+            let event = MessageEvent {
+                channel: channel("a"),
+                number: number("1"),
+                message: hash(1),
+                ..event
+            };
+            Some((accepted, Event::Message(event)))
+        });
+        of_one.collect()
     })
 }
 
@@ -258,6 +282,36 @@ proptest! {
     }
 
     #[test]
+    fn a_message_counts_once_in_each_of_its_lives_and_is_late_between_them(told in statuses_over_years()) {
+        let mut expected = BTreeMap::new();
+        let mut add = |cells: BTreeMap<Cell, Totals>| {
+            for (cell, totals) in cells {
+                let sum: &mut Totals = expected.entry(cell).or_default();
+                *sum = std::mem::take(sum).checked_add(&totals).unwrap();
+            }
+        };
+        let mut life: Facts = Vec::new();
+        for (accepted, event) in &told {
+            let idle = life.last().map_or(0, |(touched, _)| accepted.0 - touched.0);
+            let Event::Message(MessageEvent { status, time, number, channel, .. }) = event else { continue };
+            if idle > STATE_KEPT + TOMBSTONE_KEPT {
+                add(model_of(&std::mem::take(&mut life)).cells());
+            }
+            if (STATE_KEPT + 1..=STATE_KEPT + TOMBSTONE_KEPT).contains(&idle) {
+                let scope = Scope::Number { number: number.clone(), attribution: Attribution::Unattributed };
+                let cell = Cell { channel: channel.clone(), scope, side: Side::Before, atom: Atom::of(*time) };
+                let late = Totals { late: i64::from(status.is_some()), ..Totals::default() };
+                add([(cell, late)].into());
+            } else {
+                life.push((*accepted, event.clone()));
+            }
+        }
+        add(model_of(&life).cells());
+        expected.retain(|_, totals| !totals.is_zero());
+        prop_assert_eq!(fold_of(&told).cells, expected);
+    }
+
+    #[test]
     fn no_sum_is_negative_and_no_later_status_exceeds_an_earlier_one(facts in accepted_facts(40)) {
         let cells = fold_of(&facts).cells;
         for totals in cells.values() {
@@ -266,7 +320,7 @@ proptest! {
             prop_assert!(totals.clicks.values().all(|clicks| (0..=clicks.all).contains(&clicks.unique)));
             prop_assert!(totals.charged.values().sum::<i64>() <= totals.delivered);
         }
-        let sum = |of: fn(&twoticks_core::totals::Totals) -> i64| cells.values().map(of).sum::<i64>();
+        let sum = |of: fn(&Totals) -> i64| cells.values().map(of).sum::<i64>();
         prop_assert!(sum(|t| t.played) <= sum(|t| t.read));
         prop_assert!(sum(|t| t.read) <= sum(|t| t.delivered));
         prop_assert!(sum(|t| t.delivered) <= sum(|t| t.sent));

@@ -8,7 +8,9 @@ use twoticks_core::ids::Hash;
 use twoticks_core::message::TAPS_MAX;
 use twoticks_core::totals::ATOM;
 
-use crate::facts::{claim, hash, opt_in, quick_reply, sign, tap, tap_on_message, text, told};
+use crate::facts::{
+    at, claim, hash, number, opt_in, quick_reply, sign, tap, tap_on_message, text, told,
+};
 use crate::ledger::{Fact, Ledger};
 
 /// In both directions, so that no telling has the last word.
@@ -177,9 +179,9 @@ fn of_one_message_the_first_thousand_taps_count() {
     let full = ["1 unattributed before +0: quick_reply_button(Yes) 1000/1"];
     assert_eq!(ledger.counted(), full);
     // A later one finds no room; an earlier one takes the place of the last.
-    ledger.take(&TapEvent { time: crate::facts::at(ATOM), ..many(TAPS_MAX + 1) });
+    ledger.take(&TapEvent { time: at(ATOM), ..many(TAPS_MAX + 1) });
     assert_eq!(ledger.counted(), full);
-    ledger.take(&TapEvent { time: crate::facts::at(-ATOM), ..many(TAPS_MAX + 2) });
+    ledger.take(&TapEvent { time: at(-ATOM), ..many(TAPS_MAX + 2) });
     assert_eq!(
         ledger.counted(),
         [
@@ -192,16 +194,20 @@ fn of_one_message_the_first_thousand_taps_count() {
 #[test]
 fn a_tap_that_found_no_room_counts_when_another_leaves() {
     let mut ledger = Ledger::default();
-    for index in 1..=TAPS_MAX + 2 {
+    for index in 1..=TAPS_MAX {
         ledger.take(&many(index));
     }
-    let leaves = TapEvent { message: Some(hash(2)), time: crate::facts::at(-ATOM), ..many(7) };
-    ledger.take(&leaves);
+    // One without room, and one on the same wamid of another number.
+    ledger.take(&TapEvent { time: at(ATOM), ..many(TAPS_MAX + 1) });
+    ledger.take(&TapEvent { number: number("2"), time: at(-2 * ATOM), ..many(TAPS_MAX + 2) });
+    ledger.take(&TapEvent { message: Some(hash(2)), time: at(-ATOM), ..many(7) });
     assert_eq!(
         ledger.counted(),
         [
             "1 unattributed before -1: quick_reply_button(Yes) 1/1",
-            "1 unattributed before +0: quick_reply_button(Yes) 1000/1",
+            "1 unattributed before +0: quick_reply_button(Yes) 999/1",
+            "1 unattributed before +1: quick_reply_button(Yes) 1/0",
+            "2 unattributed before -2: quick_reply_button(Yes) 1/1",
         ]
     );
 }

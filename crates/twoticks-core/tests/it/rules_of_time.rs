@@ -4,7 +4,7 @@ use twoticks_core::clock::{DAY, EARLIEST, SECOND, Time};
 use twoticks_core::event::Category::{Authentication, Marketing, Utility};
 use twoticks_core::event::Source::{Receipt, Send};
 use twoticks_core::event::Status::{Delivered, Failed, Read, Sent};
-use twoticks_core::event::{Category, CategoryEvent, Event, MessageEvent, Status, TapEvent};
+use twoticks_core::event::{Category, CategoryEvent, Event, MessageEvent, TapEvent};
 use twoticks_core::fold::Outcome;
 use twoticks_core::message::{Age, STATE_KEPT, TOMBSTONE_KEPT};
 use twoticks_core::totals::ATOM;
@@ -338,7 +338,7 @@ fn impossible_times_are_not_counted() {
         (Time(i64::MAX), false),
     ] {
         for fact in [
-            Event::Message(MessageEvent { time, ..told(Status::Sent, 0) }),
+            Event::Message(MessageEvent { time, ..told(Sent, 0) }),
             Event::Tap(TapEvent { time, ..tap(30, 0) }),
             Event::OptIn { channel: channel("a"), time },
         ] {

@@ -9,7 +9,7 @@ use twoticks_core::query::{Overflow, Query, Select, Series, Subject};
 use twoticks_core::totals::{ATOM, Atom, Attribution, Cell, Scope, Totals};
 use twoticks_core::window::Window;
 
-use crate::facts::{at, category, channel, claim, hash, number, opt_in, template, text, told};
+use crate::facts::{at, category, channel, claim, hash, number, opt_in, text, told};
 use crate::ledger::Ledger;
 
 fn window(from: i32, to: i32) -> Window {

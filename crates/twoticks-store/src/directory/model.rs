@@ -1,0 +1,200 @@
+//! What the directory keeps: accounts, who acts for them, and what they send with.
+//!
+//! Plain values with public fields; what ties them together (references, uniqueness, limits) is
+//! checked in `snapshot.rs`, for the directory as a whole. To add a field, add it here and in
+//! `stored.rs`, with a default for files that were written before.
+
+use std::sync::{Arc, LazyLock};
+
+use serde::{Deserialize, Serialize};
+use twoticks_core::clock::Time;
+use twoticks_core::event::{Button, Category};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
+
+use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
+
+/// Who owns everything below; its own principal is called root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Its number.
+    pub uid: Uid,
+    /// What people call it; not empty.
+    pub name: Text,
+    /// Whether it has subscribed to the product; if not, calls get `Product.Unsubscript`.
+    pub subscribed: bool,
+}
+
+/// A RAM user of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Its number, unique over all accounts.
+    pub id: UserId,
+    /// Whose user it is.
+    pub account: Uid,
+    /// Its name, unique in the account.
+    pub name: Name,
+    /// Whether it needs an `IsvCode` for each channel that it works with.
+    pub isv_scoped: bool,
+    /// The names of the policies attached to it: built in, or of its account.
+    pub policies: Vec<Name>,
+}
+
+/// Whose an access key is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The account itself.
+    Root(Uid),
+    /// A RAM user.
+    User(UserId),
+}
+
+/// A permanent access key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessKey {
+    /// Its id.
+    pub id: AccessKeyId,
+    /// Its secret.
+    pub secret: Secret,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Whether it may be used; if not, calls get `InvalidAccessKeyId.Inactive`.
+    pub active: bool,
+    /// For callers that sign with RSA: their public key, PEM.
+    pub rsa_public_key: Option<Arc<str>>,
+    /// Whether signatures of version 1 (HMAC-SHA1) are taken.
+    pub v1_allowed: bool,
+}
+
+/// A session of a role: temporary credentials (STS).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its access key id, `STS.…`.
+    pub id: AccessKeyId,
+    /// Its secret.
+    pub secret: Secret,
+    /// The token that goes with each of its requests.
+    pub token: Secret,
+    /// Whose role it is a session of.
+    pub account: Uid,
+    /// The role.
+    pub role: Name,
+    /// What whoever took the role calls this session.
+    pub name: Name,
+    /// The names of the policies of the role.
+    pub policies: Vec<Name>,
+    /// A policy document that narrows this session further.
+    pub policy: Option<Arc<str>>,
+    /// From this instant on it is refused.
+    pub expires: Time,
+}
+
+/// A policy: its name and its document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Whose it is; none for those that are built in.
+    pub account: Option<Uid>,
+    /// Its name, unique in the account and not that of a built-in one.
+    pub name: Name,
+    /// The document, JSON of RAM's version "1", at most [`super::POLICY_BYTES_MAX`] bytes. Whoever
+    /// adds it has parsed it; one that does not parse refuses everything.
+    pub document: Arc<str>,
+}
+
+/// A code that lets an ISV-scoped user work with one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsvCode {
+    /// The user.
+    pub user: UserId,
+    /// The channel, of the user's account.
+    pub channel: ChannelId,
+    /// The code.
+    pub code: Secret,
+}
+
+/// Where a channel's statuses come from: one source, so that no message is told under two ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusSource {
+    /// Webhooks of WhatsApp's Cloud API.
+    CloudApi,
+    /// Receipts of CAMS.
+    Receipts,
+}
+
+/// A channel of an account: the tenant boundary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its id, `CustSpaceId` at the CAMS door.
+    pub id: ChannelId,
+    /// Whose it is; never changes.
+    pub account: Uid,
+    /// What people call it.
+    pub name: Text,
+    /// The WhatsApp Business account behind it.
+    pub waba_id: Option<Text>,
+    /// The app secrets whose signatures speak for it; several while one is being replaced.
+    pub app_secrets: Vec<Secret>,
+    /// The token of the webhook handshake.
+    pub verify_token: Secret,
+    /// The secret in the path of `/webhooks/cams/{secret}`: at least
+    /// [`super::RECEIPTS_SECRET_MIN`] bytes, unlike any other channel's.
+    pub receipts_secret: Secret,
+    /// Where its statuses come from.
+    pub status_source: StatusSource,
+}
+
+/// A business phone number and the channel it is with now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Number {
+    /// The digits.
+    pub phone_number: PhoneNumber,
+    /// Meta's id for it, unique over all numbers; not empty.
+    pub phone_number_id: Text,
+    /// Its channel.
+    pub channel: ChannelId,
+}
+
+/// A template in one language, as it is now. The history of its category is in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateRecord {
+    /// Its channel.
+    pub channel: ChannelId,
+    /// Its code, unique with the language in the channel; not empty.
+    pub code: Text,
+    /// Its language, as the provider spells it.
+    pub language: Text,
+    /// Its name, unique with the language in the channel; not empty.
+    pub name: Text,
+    /// Meta's id, where there is one; unique in the channel.
+    pub meta_id: Option<Text>,
+    /// What it is for.
+    pub category: Category,
+    /// Its buttons in their order.
+    pub buttons: Vec<Button>,
+}
+
+/// The built-in policy that allows everything of the product.
+pub const FULL_ACCESS: &str = "AliyunCamsFullAccess";
+/// The built-in policy that allows what reads.
+pub const READ_ONLY_ACCESS: &str = "AliyunCamsReadOnlyAccess";
+
+/// The policies that are built in.
+pub static SYSTEM_POLICIES: LazyLock<[Arc<Policy>; 2]> = LazyLock::new(|| {
+    let policy = |name, actions| {
+        Arc::new(Policy {
+            account: None,
+            name: Name::new(name).expect("the names of built-in policies are letters"),
+            document: format!(
+                r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":[{actions}],"Resource":"*"}}]}}"#
+            )
+            .into(),
+        })
+    };
+    [policy(FULL_ACCESS, r#""cams:*""#), policy(READ_ONLY_ACCESS, r#""cams:Get*","cams:List*""#)]
+});
