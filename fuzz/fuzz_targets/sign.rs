@@ -6,7 +6,7 @@ use twoticks_wire::webhook::sign::Sign;
 
 fuzz_target!(|text: &str| {
     if let Some(sign) = Sign::parse(text) {
-        // A sign that others wrote may have got longer: they need not have encoded as little.
+        // Others may have encoded more than we do, never less: it cannot have got longer.
         let again = sign.encode().unwrap();
         assert_eq!(Sign::parse(&again), Some(sign));
     }

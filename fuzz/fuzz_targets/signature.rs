@@ -22,7 +22,8 @@ fn wrapped(raw: &[u8]) -> String {
     let text = String::from_utf8_lossy(raw);
     let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
     let mut lines = head.split('\n');
-    let (method, target) = lines.next().and_then(|line| line.split_once(' ')).unwrap_or(("GET", "/"));
+    let (method, target) =
+        lines.next().and_then(|line| line.split_once(' ')).unwrap_or(("GET", "/"));
     let headers: Vec<_> = lines.filter_map(|line| line.split_once(": ")).collect();
     serde_json::json!({
         "name": "fuzz", "kind": "", "description": "",

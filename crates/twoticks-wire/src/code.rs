@@ -229,15 +229,25 @@ impl fmt::Debug for Calculation {
 /// A request that is not served, and what the caller is told.
 ///
 /// Build one with [`Refusal::from`] a [`Code`], [`Refusal::missing`], [`Refusal::invalid`] or
-/// [`Refusal::naming`]. `Display` is the code and its fixed sentence: safe to log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name}: {text}")]
+/// [`Refusal::naming`]. `Display` is the code alone, since the sentence may have a name in it that
+/// the caller made up: safe to log, as is `Debug`.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}")]
 pub struct Refusal {
     /// The row of the table.
     pub code: Code,
     name: Cow<'static, str>,
     text: Cow<'static, str>,
     calculation: Option<Box<Calculation>>,
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("name", &self.name)
+            .field("calculation", &self.calculation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl From<Code> for Refusal {
@@ -313,6 +323,7 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::Params;
     use std::collections::BTreeSet;
 
     #[test]
@@ -340,6 +351,15 @@ mod tests {
         let refusal = Refusal::naming(Code::InvalidParameter, &"é".repeat(NAME_SHOWN_MAX + 1));
         assert!(refusal.message().contains(&"é".repeat(NAME_SHOWN_MAX)));
         assert!(!refusal.message().contains(&"é".repeat(NAME_SHOWN_MAX + 1)));
+    }
+
+    #[test]
+    fn what_is_logged_shows_no_name_that_the_caller_made_up() {
+        let refusal = Params::parse(b"8613900000001&8613900000001", None).unwrap_err();
+        assert_eq!(refusal.message(), "Specified parameter 8613900000001 is not valid.");
+        assert!(!format!("{refusal} {refusal:?}").contains("8613900000001"), "{refusal:?}");
+        assert_eq!(refusal.to_string(), "InvalidParameter");
+        assert_eq!(Refusal::missing("Start").to_string(), "MissingStart");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! What always holds: a name is there once, so that what was signed and what is read cannot be two
 //! things; values are the decoded text, kept in the order received.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use serde_json::{Map, Value};
 
@@ -16,6 +17,12 @@ pub const PAIRS_MAX: usize = 20_000;
 
 /// How deep a flattened name may nest, e.g. `SenderList.1.TemplateParams.name` is 4.
 pub const FLATTENED_DEPTH_MAX: usize = 32;
+
+/// How many parts a structured parameter may have; each costs some hundred bytes while it is read.
+///
+/// Parts are the objects and lists of a JSON text (a bracket inside a text counts, too) and the
+/// parts of flattened names. 1,000 recipients with 30 products each are half of it.
+pub const PARTS_MAX: usize = 100_000;
 
 /// Parameters of the protocol rather than of the operation.
 pub const PROTOCOL_NAMES: &[&str] = &[
@@ -122,21 +129,26 @@ impl Params {
     ///
     /// # Errors
     /// `Invalid` + name: text that is not JSON, flattened names that contradict one another
-    /// (`A.1=…` beside `A.1.B=…`) or nest deeper than [`FLATTENED_DEPTH_MAX`].
+    /// (`A.1=…` beside `A.1.B=…`) or nest deeper than [`FLATTENED_DEPTH_MAX`], or more than
+    /// [`PARTS_MAX`] parts.
     pub fn json(&self, name: &str) -> Result<Option<Value>, Refusal> {
         let invalid = || Refusal::invalid(name);
         match self.get(name) {
             Some("") => return Ok(None),
+            Some(text) if text.bytes().filter(|b| matches!(b, b'{' | b'[')).count() > PARTS_MAX => {
+                return Err(invalid());
+            }
             Some(text) => return serde_json::from_str(text).map(Some).map_err(|_| invalid()),
             None => {}
         }
         let mut root = Node::default();
+        let mut room = PARTS_MAX;
         for (given, value) in &self.pairs {
             let Some(path) = given.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'))
             else {
                 continue;
             };
-            root.put(path, value).ok_or_else(invalid)?;
+            root.put(path, value, &mut room).ok_or_else(invalid)?;
         }
         Ok(root.into_value())
     }
@@ -150,14 +162,21 @@ struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// `None` if the name nests too deep, has an empty part, or contradicts another.
-    fn put(&mut self, path: &'a str, value: &'a str) -> Option<()> {
+    /// `None` if the name nests too deep, has an empty part, or contradicts another, or if there
+    /// is no room for its parts.
+    fn put(&mut self, path: &'a str, value: &'a str, room: &mut usize) -> Option<()> {
         let mut node = self;
         for (depth, part) in path.split('.').enumerate() {
             if part.is_empty() || depth >= FLATTENED_DEPTH_MAX || node.text.is_some() {
                 return None;
             }
-            node = node.members.entry(part).or_default();
+            node = match node.members.entry(part) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    *room = room.checked_sub(1)?;
+                    free.insert(Node::default())
+                }
+            };
         }
         if node.text.is_some() || !node.members.is_empty() {
             return None;
@@ -372,6 +391,21 @@ mod tests {
         let name = |depth: usize| format!("A{}=x", ".k".repeat(depth));
         assert!(parse(&name(FLATTENED_DEPTH_MAX)).json("A").unwrap().is_some());
         assert!(parse(&name(FLATTENED_DEPTH_MAX + 1)).json("A").is_err());
+    }
+
+    #[test]
+    fn a_structured_parameter_has_so_many_parts_and_no_more() {
+        let objects = |count: usize| format!("A=[{}]", vec!["{}"; count].join(","));
+        assert!(parse(&objects(PARTS_MAX - 1)).json("A").unwrap().is_some());
+        assert!(parse(&objects(PARTS_MAX)).json("A").is_err());
+        // Each has a stem of its own, so that each part is one more.
+        let flattened = |count: usize| {
+            let depth = 10;
+            let pairs = (0..count / depth).map(|n| format!("A.{n}{}=", ".k".repeat(depth - 1)));
+            pairs.collect::<Vec<_>>().join("&")
+        };
+        assert!(parse(&flattened(PARTS_MAX)).json("A").unwrap().is_some());
+        assert!(parse(&flattened(PARTS_MAX + 10)).json("A").is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -91,7 +92,6 @@ fn every_fixture_tells_what_its_snapshot_says() {
 /// Fixtures with a bad part, besides those whose name begins with `bad`.
 const PARTLY_BAD: &[&str] = &[
     "batches/good_and_bad",
-    "batches/keys_that_are_no_text",
     "batches/several_accounts_and_broken_envelopes",
     "messages/not_objects",
     "unknown/entry_is_text",
@@ -323,6 +323,43 @@ fn depth_is_no_danger() {
 }
 
 #[test]
+fn whatever_stands_in_a_list_its_neighbours_count() {
+    let good = r#"{"value":{"statuses":[{"id":"1","status":"sent","timestamp":1}]}}"#;
+    let deep = format!("{}{}", "[".repeat(90), "]".repeat(90));
+    for odd in [
+        "1",
+        "-1",
+        "1.5",
+        "1e999",
+        "true",
+        "null",
+        "\"x\"",
+        r#""\ud83d""#,
+        "[]",
+        "{}",
+        &deep,
+        r#"{"\ud83d":1}"#,
+        r#"{"value":{"\ud83d":1}}"#,
+        r#"{"field":"\ud83d","value":{}}"#,
+        r#"{"0":{"\ud83d":1},"\udc00":1}"#,
+        r#"{"changes":{"\ud83d":1}}"#,
+        r#"{"value":[[1]]}"#,
+    ] {
+        for (open, close) in [("", ""), ("{\"changes\":", "}")] {
+            let element = |json: &str| format!("{open}{json}{close}");
+            let list = [element(good), element(odd), element(good)].join(",");
+            let body = match open {
+                "" => format!(r#"{{"entry":[{{"changes":[{list}]}}]}}"#),
+                _ => format!(r#"{{"entry":[{list}]}}"#),
+            };
+            let updates = meta::parse(body.as_bytes()).unwrap();
+            let good = updates.iter().filter(|update| matches!(update.what, What::Status(_)));
+            assert_eq!(good.count(), 2, "{body}");
+        }
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf_8_spoil_their_own_element_only() {
     let mut body = body_of(vec![status(1), status(2), status(3)]);
     let at = body.windows(7).position(|window| window == b"wamid.2").unwrap();
@@ -427,7 +464,8 @@ proptest! {
         hits in proptest::collection::vec(
             (any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 1..6),
     ) {
-        let mut raw = which.get(&fixtures()).1.clone();
+        static FIXTURES: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(fixtures);
+        let mut raw = which.get(&FIXTURES).1.clone();
         let spice = b"{}[]\",:\\0e.";
         for (at, how, byte) in hits {
             let at = at.index(raw.len());
@@ -445,9 +483,9 @@ proptest! {
     fn a_batch_cut_in_any_way_tells_the_same(
         cuts in proptest::collection::vec(0..3_u8, 200..=200),
     ) {
-        let elements = all_elements();
-        let whole = cut(&elements, &vec![0; elements.len()]);
-        let parts = cut(&elements, &cuts);
+        static ELEMENTS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(all_elements);
+        let whole = cut(&ELEMENTS, &vec![0; ELEMENTS.len()]);
+        let parts = cut(&ELEMENTS, &cuts);
         let told = |body: &Value| {
             let mut told: Vec<String> = meta::parse(body.to_string().as_bytes())
                 .unwrap()
@@ -459,7 +497,7 @@ proptest! {
             told
         };
         let expected = told(&whole);
-        prop_assert_eq!(expected.len(), elements.len());
+        prop_assert_eq!(expected.len(), ELEMENTS.len());
         prop_assert_eq!(told(&parts), expected);
     }
 }

@@ -42,7 +42,7 @@ pub const POLICIES_PER_ACCOUNT_MAX: usize = 1_500;
 pub const POLICIES_ATTACHED_MAX: usize = 20;
 /// The longest policy document, in bytes.
 pub const POLICY_BYTES_MAX: usize = 6_144;
-/// The longest RSA public key, in bytes of PEM: RSA-16384 with room to spare.
+/// The longest RSA public key, in bytes of PEM: RSA-8192, the longest there is, with room to spare.
 pub const PUBLIC_KEY_BYTES_MAX: usize = 4_096;
 /// How many channels there may be.
 pub const CHANNELS_MAX: usize = 10_000;

@@ -5,7 +5,7 @@
 //! strangers are looked up by a keyed hash under a key of this process, so that the time it takes
 //! tells nothing about those that are known. To add a look-up, add an index and fill it in `build`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -103,7 +103,6 @@ pub struct Snapshot {
     channels: HashMap<Uid, Vec<Arc<Channel>>>,
     wabas: HashMap<Text, Vec<Arc<Channel>>>,
     app_secrets: Vec<AppSecret>,
-    verify_tokens: HashSet<[u8; 32]>,
     receipts: HashMap<[u8; 32], Arc<Channel>>,
     numbers: HashMap<Box<str>, Arc<Number>>,
     numbers_of: HashMap<ChannelId, Vec<Arc<Number>>>,
@@ -121,7 +120,6 @@ impl Snapshot {
             channels: HashMap::new(),
             wabas: HashMap::new(),
             app_secrets: Vec::new(),
-            verify_tokens: HashSet::new(),
             receipts: HashMap::new(),
             numbers: HashMap::new(),
             numbers_of: HashMap::new(),
@@ -286,12 +284,6 @@ impl Snapshot {
     #[must_use]
     pub fn app_secrets(&self) -> &[AppSecret] {
         &self.app_secrets
-    }
-
-    /// Whether any channel has this verify token.
-    #[must_use]
-    pub fn knows_verify_token(&self, token: &str) -> bool {
-        self.verify_tokens.contains(&self.lookup.hash(token))
     }
 
     /// The channel with this receipts secret.
@@ -475,7 +467,6 @@ impl Snapshot {
                 }
             }
             limit(self.app_secrets.len(), APP_SECRETS_MAX, "different app secrets")?;
-            self.verify_tokens.insert(self.lookup.hash(channel.verify_token.expose()));
             self.take_receipts_secret(channel)?;
         }
         Ok(())

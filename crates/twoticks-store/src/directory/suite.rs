@@ -177,8 +177,6 @@ async fn what_is_added_is_found(directory: &dyn Directory) {
     assert_eq!(now.number_by_id("106540352242922").unwrap().channel, one);
     assert_eq!(now.number(&PhoneNumber::new("15550783881").unwrap()).unwrap().channel, one);
     assert_eq!(now.numbers_of(&one).len(), 1);
-    assert!(now.knows_verify_token("verify-cams-one"));
-    assert!(!now.knows_verify_token("verify-cams-two"));
     let (code, english) = (text("1001"), text("en"));
     assert_eq!(now.template_languages(&one, &code).len(), 2);
     assert_eq!(now.template(&one, &code, &english).unwrap().meta_id, Some(text("9001")));

@@ -2,7 +2,8 @@
 //!
 //! The canonical request is built from the decoded query, the headers that the caller names
 //! exactly as received, and the hash of the body as received. What always holds: `host` and every
-//! `x-acs-…` header has to be signed, and `x-acs-content-sha256` has to be the hash of the body.
+//! `x-acs-…` header has to be signed, so has the content type of a form, and
+//! `x-acs-content-sha256` has to be the hash of the body.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Algorithm, Credential, hex, unhex};
 use crate::code::{Calculation, Code, Refusal};
+use crate::head::HEADERS_COUNT_MAX;
 use crate::params::{Params, encode_into};
 use crate::request::Request;
 
@@ -76,15 +78,20 @@ impl Authorization {
         if request.header("x-acs-accesskey-id").is_some_and(|id| id != access_key_id) {
             return Err(incomplete());
         }
+        let signed_headers: BTreeSet<String> = signed_headers
+            .ok_or_else(incomplete)?
+            .split(';')
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.is_empty())
+            .collect();
+        // Each is looked for among all headers: no more names than there can be headers.
+        if signed_headers.len() > HEADERS_COUNT_MAX {
+            return Err(incomplete());
+        }
         Ok(Self {
             algorithm: algorithm.to_owned(),
             access_key_id,
-            signed_headers: signed_headers
-                .ok_or_else(incomplete)?
-                .split(';')
-                .map(|name| name.trim().to_ascii_lowercase())
-                .filter(|name| !name.is_empty())
-                .collect(),
+            signed_headers,
             signature: signature.ok_or_else(incomplete)?.to_owned(),
         })
     }
@@ -99,6 +106,10 @@ impl Authorization {
         let unsigned = |name: &str| !self.signed_headers.contains(name);
         let acs = request.headers.iter().map(|(name, _)| name.to_ascii_lowercase());
         if unsigned("host") || acs.filter(|name| name.starts_with("x-acs-")).any(|n| unsigned(&n)) {
+            return Err(Code::IncompleteSignature.into());
+        }
+        // The body is signed as bytes: that they are parameters has to be signed besides.
+        if request.is_form() && !request.body.is_empty() && unsigned("content-type") {
             return Err(Code::IncompleteSignature.into());
         }
         Ok(())
@@ -221,7 +232,8 @@ pub(super) fn digest_hex(algorithm: Algorithm, bytes: &[u8]) -> String {
     }
 }
 
-/// Constant-time; false for a pair of algorithm and credential that do not go together.
+/// Constant-time; false for a pair of algorithm and credential that do not go together, and for an
+/// empty secret, which everybody has.
 fn is_signature(
     algorithm: Algorithm,
     credential: &Credential,
@@ -229,6 +241,7 @@ fn is_signature(
     signature: &[u8],
 ) -> bool {
     match (algorithm, credential) {
+        (_, Credential::Secret(secret)) if secret.expose_secret().is_empty() => false,
         (Algorithm::HmacSha256, Credential::Secret(secret)) => {
             Hmac::<Sha256>::new_from_slice(secret.expose_secret())
                 .is_ok_and(|mac| mac.chain_update(string_to_sign).verify_slice(signature).is_ok())
@@ -242,5 +255,98 @@ fn is_signature(
             RsaSignature::try_from(signature).is_ok_and(|s| key.verify(string_to_sign, &s).is_ok())
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &[u8] = b"secret";
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    /// A request that signs exactly the headers named, whether that is wise or not.
+    fn signed(names: &[&str], kind: &str, body: &[u8], secret: &[u8]) -> Vec<(String, Vec<u8>)> {
+        let hash = digest_hex(Algorithm::HmacSha256, body);
+        let mut headers: Vec<(String, Vec<u8>)> = [
+            ("host", "h"),
+            ("content-type", kind),
+            ("x-acs-action", "SendChatappMessage"),
+            ("x-acs-version", "2020-06-06"),
+            ("x-acs-date", "2026-11-23T02:47:31Z"),
+            ("x-acs-signature-nonce", "n"),
+            ("x-acs-content-sha256", &hash),
+        ]
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+        .collect();
+        let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let request = Request { method: "POST", target: "/", headers: &headers, body };
+        let canonical = canonical_request(&request, "", &names, &hash);
+        let text = string_to_sign(Algorithm::HmacSha256, &canonical);
+        let mac = Hmac::<Sha256>::new_from_slice(secret).unwrap().chain_update(text.as_bytes());
+        let value = format!(
+            "ACS3-HMAC-SHA256 Credential=id,SignedHeaders={},Signature={}",
+            names.into_iter().collect::<Vec<_>>().join(";"),
+            hex(&mac.finalize().into_bytes()),
+        );
+        headers.push(("Authorization".to_owned(), value.into_bytes()));
+        headers
+    }
+
+    fn judged(headers: &[(String, Vec<u8>)], body: &[u8], secret: &[u8]) -> Result<(), Code> {
+        let request = Request { method: "POST", target: "/", headers, body };
+        let params = request.params().unwrap();
+        Authorization::read(&request)
+            .and_then(|it| verify(&it, &request, &params, &Credential::secret(secret)))
+            .map(|_| ())
+            .map_err(|refusal| refusal.code)
+    }
+
+    const NAMES: [&str; 6] = [
+        "host",
+        "x-acs-action",
+        "x-acs-content-sha256",
+        "x-acs-date",
+        "x-acs-signature-nonce",
+        "x-acs-version",
+    ];
+
+    #[test]
+    fn a_body_is_a_form_only_if_that_was_signed() {
+        let with_type = [&NAMES[..], &["content-type"]].concat();
+        let incomplete = Err(Code::IncompleteSignature);
+        for (names, kind, body, expected) in [
+            (&with_type[..], FORM, "To=1", Ok(())),
+            (&NAMES[..], FORM, "To=1", incomplete),
+            (&NAMES[..], FORM, "", Ok(())),
+            (&NAMES[..], "application/octet-stream", "", Ok(())),
+            (&NAMES[..], "application/json", "To=1", Ok(())),
+        ] {
+            let headers = signed(names, kind, body.as_bytes(), SECRET);
+            assert_eq!(judged(&headers, body.as_bytes(), SECRET), expected, "{kind} {body}");
+        }
+        // Signed as text, told to be a form on the way.
+        let mut headers = signed(&NAMES, "text/plain", b"To=1", SECRET);
+        headers[1].1 = FORM.into();
+        assert_eq!(judged(&headers, b"To=1", SECRET), incomplete);
+    }
+
+    #[test]
+    fn an_empty_secret_signs_for_nobody() {
+        let headers = signed(&NAMES, "text/plain", b"", b"");
+        assert_eq!(judged(&headers, b"", b""), Err(Code::SignatureDoesNotMatch));
+    }
+
+    #[test]
+    fn no_more_headers_are_signed_than_a_request_may_have() {
+        let extra: Vec<String> =
+            (NAMES.len()..=HEADERS_COUNT_MAX).map(|n| format!("a{n}")).collect();
+        let all: Vec<&str> =
+            NAMES.iter().copied().chain(extra.iter().map(String::as_str)).collect();
+        let most = signed(all.get(..HEADERS_COUNT_MAX).unwrap(), "text/plain", b"", SECRET);
+        assert_eq!(judged(&most, b"", SECRET), Ok(()));
+        let beyond = signed(&all, "text/plain", b"", SECRET);
+        assert_eq!(judged(&beyond, b"", SECRET), Err(Code::IncompleteSignature));
     }
 }

@@ -70,8 +70,10 @@ pub(super) fn verify(
     let string_to_sign = string_to_sign(request.method, pairs);
     let signature = BASE64.decode(claim.signature.as_bytes()).unwrap_or_default();
     let calculation = Calculation { string_to_sign, canonical_request: None };
-    let mac = mac(secret.expose_secret(), &calculation.string_to_sign);
-    if mac.verify_slice(&signature).is_err() {
+    let secret = secret.expose_secret();
+    // Everybody has the empty secret.
+    let fits = mac(secret, &calculation.string_to_sign).verify_slice(&signature).is_ok();
+    if secret.is_empty() || !fits {
         return Err(Refusal::mismatch(calculation));
     }
     Ok(calculation)

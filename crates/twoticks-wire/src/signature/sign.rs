@@ -4,6 +4,7 @@
 //! holds: time and nonce are arguments, so the same call gives the same bytes.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rsa::pkcs1v15::SigningKey;
@@ -21,8 +22,8 @@ use crate::request::Request;
 /// Names and values, in the order in which they are sent.
 pub type Pairs = Vec<(String, String)>;
 
-/// A call that is to be signed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A call that is to be signed. `Debug` shows the names of its parameters, not their values.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Call {
     /// `GET` or `POST`.
     pub method: String,
@@ -38,6 +39,18 @@ pub struct Call {
     pub form: Pairs,
 }
 
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |pairs: &Pairs| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("action", &self.action)
+            .field("query", &names(&self.query))
+            .field("form", &names(&self.form))
+            .finish_non_exhaustive()
+    }
+}
+
 /// The caller's half of a credential.
 pub enum SecretKey {
     /// The access key secret.
@@ -46,8 +59,8 @@ pub enum SecretKey {
     Rsa(Box<rsa::PrivateKey>),
 }
 
-impl std::fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey(…)")
     }
 }
@@ -68,8 +81,7 @@ impl SecretKey {
     }
 }
 
-/// Who signs, and when.
-#[derive(Debug)]
+/// Who signs, and when. `Debug` shows the key's id alone.
 pub struct Signer<'a> {
     /// Id of the access key.
     pub access_key_id: &'a str,
@@ -83,8 +95,15 @@ pub struct Signer<'a> {
     pub nonce: &'a str,
 }
 
-/// A call that is ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl fmt::Debug for Signer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Signer").field(&self.access_key_id).finish()
+    }
+}
+
+/// A call that is ready to be sent. Token, signature and recipients are in it: `Debug` shows only
+/// how long its parts are.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignedCall {
     /// As in the call.
     pub method: String,
@@ -94,6 +113,17 @@ pub struct SignedCall {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Form body, encoded; empty if there is none.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for SignedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedCall")
+            .field("method", &self.method)
+            .field("target_bytes", &self.target.len())
+            .field("headers", &self.headers.len())
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
 }
 
 impl SignedCall {
@@ -251,4 +281,47 @@ fn target(query: &str) -> String {
 
 fn headers(named: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
     named.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_who_signs_nor_what_is_signed_shows_a_secret_or_a_recipient() {
+        let key = SecretKey::secret("hush-secret");
+        let signer = Signer {
+            access_key_id: "id",
+            key: &key,
+            security_token: Some("hush-token"),
+            now_ms: 0,
+            nonce: "n",
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let call = Call {
+            method: "POST".into(),
+            query: vec![pair("From", "15550100001")],
+            form: vec![pair("To", "15550100042")],
+            ..Call::default()
+        };
+        let v3 = sign_v3(&call, &signer, Algorithm::HmacSha256).unwrap();
+        let v1 = sign_v1(&call, &signer).unwrap();
+        let shown = format!("{signer:?} {call:?} {v3:?} {v1:?}");
+        for hidden in ["hush", "1555", "Signature="] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_empty_secret_signs_for_nobody() {
+        let key = SecretKey::secret("");
+        let signer =
+            Signer { access_key_id: "id", key: &key, security_token: None, now_ms: 0, nonce: "n" };
+        let call = Call { method: "POST".into(), action: "A".into(), ..Call::default() };
+        let signed = sign_v1(&call, &signer).unwrap();
+        let params = signed.request().params().unwrap();
+        let read = super::super::Signed::read(&signed.request(), &params).unwrap();
+        let judged = read.verify(&signed.request(), &params, &super::super::Credential::secret(""));
+        assert_eq!(judged.unwrap_err().code, crate::code::Code::SignatureDoesNotMatch);
+    }
 }

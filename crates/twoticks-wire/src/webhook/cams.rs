@@ -178,13 +178,10 @@ pub fn parse(raw: &[u8]) -> Result<Vec<Receipt>, Unreadable> {
     }
     let text = String::from_utf8_lossy(raw);
     let is_utf8 = matches!(text, Cow::Borrowed(_));
-    let not_json = |error: serde_json::Error| Unreadable::NotJson {
-        line: error.line(),
-        column: error.column(),
-    };
-    let body: &RawValue = serde_json::from_str(&text).map_err(not_json)?;
+    let body: &RawValue = serde_json::from_str(&text)
+        .map_err(|error| Unreadable::NotJson { line: error.line(), column: error.column() })?;
     let (mut receipts, mut over) = (Vec::new(), false);
-    let read = json::elements(body, &mut |report| {
+    json::elements(body, &mut |report| {
         over = receipts.len() == RECEIPTS_MAX;
         if !over {
             let is_spoilt = !is_utf8 && report.get().contains(char::REPLACEMENT_CHARACTER);
@@ -195,11 +192,7 @@ pub fn parse(raw: &[u8]) -> Result<Vec<Receipt>, Unreadable> {
         }
         !over
     });
-    match read {
-        _ if over => Err(Unreadable::TooMany { max: RECEIPTS_MAX }),
-        Ok(()) => Ok(receipts),
-        Err(error) => Err(not_json(error)),
-    }
+    if over { Err(Unreadable::TooMany { max: RECEIPTS_MAX }) } else { Ok(receipts) }
 }
 
 /// The fields of one report by their names, without blanks around them.
@@ -208,12 +201,8 @@ struct Told<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 
 impl<'a> Told<'a> {
     fn read(raw: &'a RawValue) -> Result<Self, Defect> {
-        if !raw.get().starts_with('{') {
-            return Err(Defect::NotAnObject);
-        }
-        let Members(members) = serde_json::from_str(raw.get()).map_err(|_| Defect::Keys)?;
         let mut told = Self::default();
-        for (key, value) in members {
+        for (key, value) in json::members(raw).ok_or(Defect::NotAnObject)? {
             let key = match key {
                 Cow::Borrowed(key) => Cow::Borrowed(key.trim()),
                 Cow::Owned(key) => Cow::Owned(key.trim().to_owned()),
@@ -229,35 +218,6 @@ impl<'a> Told<'a> {
         self.0.get(name).copied().filter(|raw| raw.get() != "null")
     }
 }
-
-/// The members of an object, in order and with repetitions.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry()? {
-                    members.push((key, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn read(raw: &RawValue) -> Result<What, Defect> {
     let told = Told::read(raw)?;

@@ -1,153 +1,74 @@
 //! Reading JSON that others wrote: lists that came as objects, numbers that came as texts.
 //!
-//! [`Lenient`] walks the containers of a payload in one pass; a leaf stays a `RawValue`, the very
-//! bytes, until [`Fields`] reads it as what is wanted. What always holds: an optional field that
-//! cannot be read is named, not passed over, and money is never a float.
+//! A part stays a `RawValue`, its very bytes, until somebody asks for its [`members`], for its
+//! [`elements`], or through [`Fields`] for what a leaf says. So a part that cannot be read spoils
+//! nothing around it. What always holds: an optional field that cannot be read is named, not
+//! passed over, and money is never a float.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Defect;
 
-/// What takes the objects found where one object, or a list of them, was expected.
-pub(super) trait Objects {
-    /// One object. `keys` gives its keys, from the first.
-    fn object<'de, A: MapAccess<'de>>(
-        &mut self,
-        keys: &mut Keys,
-        map: &mut A,
-    ) -> Result<(), A::Error>;
+/// One member of an object: its key, and its value as its own bytes.
+pub(super) type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
-    /// Something that is neither an object nor a list of them.
-    fn odd(&mut self);
+/// The members of an object, in order, repetitions included; `None` if it is not one.
+pub(super) fn members(raw: &RawValue) -> Option<Vec<Member<'_>>> {
+    if !raw.get().starts_with('{') {
+        return None;
+    }
+    let Members(members) = serde_json::from_str(raw.get()).ok()?;
+    Some(members)
 }
 
-/// Finds the objects in a list, in an object that is one, or in an object whose keys are numbers
-/// (as some senders write a list). Null is an empty list.
-pub(super) struct Lenient<'t, T>(pub(super) &'t mut T);
-
-/// The keys of an object, the first of which has been read already.
-pub(super) struct Keys(Option<String>);
-
-impl Keys {
-    /// The next key.
-    pub(super) fn next<'de, A: MapAccess<'de>>(
-        &mut self,
-        map: &mut A,
-    ) -> Result<Option<String>, A::Error> {
-        match self.0.take() {
-            Some(key) => Ok(Some(key)),
-            None => map.next_key(),
+/// Gives the elements of a list to `take`, each as its own bytes, until that returns false.
+///
+/// Senders are not strict: an object whose keys are numbers is a list of its values, null is an
+/// empty list, and anything else where a list is expected is a list of that one thing.
+pub(super) fn elements(raw: &RawValue, take: &mut dyn FnMut(&RawValue) -> bool) {
+    match raw.get().as_bytes().first() {
+        Some(b'[') => {
+            let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+            // It fails only to say that `take` has enough: the bytes have been read before.
+            drop(deserializer.deserialize_seq(Elements(take)));
         }
+        Some(b'n') => {}
+        _ => match members_of_a_list(raw) {
+            Some(members) => {
+                members.into_iter().all(|(_, raw)| take(raw));
+            }
+            None => {
+                take(raw);
+            }
+        },
     }
 }
 
-impl<'de, T: Objects> DeserializeSeed<'de> for Lenient<'_, T> {
-    type Value = ();
+/// The members of an object whose keys are all numbers; most objects say with their first key
+/// that theirs are not.
+fn members_of_a_list(raw: &RawValue) -> Option<Vec<Member<'_>>> {
+    let first = raw.get().strip_prefix('{')?.trim_start().strip_prefix('"')?;
+    if !first.starts_with(|first: char| first.is_ascii_digit() || first == '\\') {
+        return None;
+    }
+    members(raw).filter(|members| members.iter().all(|(key, _)| is_index(key)))
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+/// As [`elements`], each as its members; `None` for one that is not an object.
+pub(super) fn objects(raw: &RawValue, take: &mut dyn FnMut(Option<Vec<Member<'_>>>) -> bool) {
+    // As a rule they all are, and then the bytes are passed over once less.
+    if let Ok(list) = serde_json::from_str::<Vec<Members<'_>>>(raw.get()) {
+        list.into_iter().all(|Members(members)| take(Some(members)));
+    } else {
+        elements(raw, &mut |element| take(members(element)));
     }
 }
 
-impl<'de, T: Objects> Visitor<'de> for Lenient<'_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("objects")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let first: Option<String> = map.next_key()?;
-        if !first.as_deref().is_some_and(is_index) {
-            self.0.object(&mut Keys(first), &mut map)?;
-            // An object may be left early, a deserializer must reach its end.
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(());
-        }
-        map.next_value_seed(Lenient(self.0))?;
-        while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(Lenient(self.0))?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Lenient(self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.0.odd();
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.0.odd();
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.0.odd();
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.0.odd();
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.0.odd();
-        Ok(())
-    }
-}
-
-/// Whether a key numbers the elements of a list.
-fn is_index(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The elements of `list`, each as its own bytes, whatever they are, given to `take` until it
-/// says that it has enough by returning false. A list may come as an object: see [`Lenient`].
-pub(super) fn elements(
-    list: &RawValue,
-    take: &mut dyn FnMut(&RawValue) -> bool,
-) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(list.get());
-    (&mut deserializer).deserialize_any(Elements(take))
-}
-
-/// As [`elements`], while the list is being walked.
-pub(super) struct Elements<'t>(pub(super) &'t mut dyn FnMut(&RawValue) -> bool);
-
-impl<'de> DeserializeSeed<'de> for Elements<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Elements<'_> {
-    /// A lone value where a list is expected is a list of it.
-    fn lone<E: serde::de::Error>(self, json: String) -> Result<(), E> {
-        let raw = RawValue::from_string(json).map_err(E::custom)?;
-        enough((self.0)(&raw))
-    }
-}
-
-/// Stops the walk; who stopped it knows why.
-fn enough<E: serde::de::Error>(more: bool) -> Result<(), E> {
-    if more { Ok(()) } else { Err(E::custom("enough")) }
-}
+struct Elements<'t>(&'t mut dyn FnMut(&RawValue) -> bool);
 
 impl<'de> Visitor<'de> for Elements<'_> {
     type Value = ();
@@ -158,49 +79,39 @@ impl<'de> Visitor<'de> for Elements<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while let Some(raw) = seq.next_element::<&RawValue>()? {
-            enough((self.0)(raw))?;
+            if !(self.0)(raw) {
+                return Err(serde::de::Error::custom("enough"));
+            }
         }
         Ok(())
     }
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut members: Vec<(String, &RawValue)> = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+struct Members<'a>(Vec<Member<'a>>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Lossy(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                Ok(Members(members))
+            }
         }
-        if !members.is_empty() && members.iter().all(|(key, _)| is_index(key)) {
-            return members.iter().try_for_each(|(_, raw)| enough((self.0)(raw)));
-        }
-        let members: Vec<String> = members
-            .iter()
-            .map(|(key, raw)| format!("{}:{}", serde_json::Value::from(key.as_str()), raw.get()))
-            .collect();
-        self.lone(format!("{{{}}}", members.join(",")))
+        deserializer.deserialize_map(Object)
     }
+}
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        self.lone(value.to_string())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.lone(value.to_string())
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        self.lone(value.to_string())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        self.lone(serde_json::Value::from(value).to_string())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
-        self.lone(serde_json::Value::from(value).to_string())
-    }
+/// Whether a key numbers the elements of a list.
+fn is_index(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads optional fields and remembers the names of those that were there, but could not be read.
@@ -259,7 +170,7 @@ impl Fields {
     }
 
     /// An object with fields of its own.
-    pub(super) fn object<'a, T: serde::Deserialize<'a>>(
+    pub(super) fn object<'a, T: Deserialize<'a>>(
         &mut self,
         name: &'static str,
         raw: Option<&'a RawValue>,
@@ -284,7 +195,7 @@ pub(super) fn needed<T>(
 }
 
 /// An object, into a struct whose fields are raw.
-pub(super) fn object<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Defect> {
+pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Defect> {
     // A struct would be read from a list, too.
     if !raw.get().starts_with('{') {
         return Err(Defect::NotAnObject);
@@ -325,7 +236,7 @@ pub(super) fn text(raw: &RawValue) -> Option<String> {
         return Some(word);
     }
     let Lossy(text) = serde_json::from_str(raw.get()).ok()?;
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty()).then(|| text.into_owned())
 }
 
 /// A whole number, as one or as its digits in a text.
@@ -390,19 +301,22 @@ pub(super) fn micros(number: &str) -> Option<i64> {
     Some(if negative { -micros } else { micros })
 }
 
-/// A text in which half a surrogate pair became replacement characters.
-struct Lossy(String);
+/// A text, or a key, in which half a surrogate pair became replacement characters.
+struct Lossy<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Lossy {
+impl<'de> Deserialize<'de> for Lossy<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Lossy;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Lossy<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text")
             }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Lossy, E> {
-                Ok(Lossy(String::from_utf8_lossy(bytes).into_owned()))
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Lossy<'de>, E> {
+                Ok(Lossy(String::from_utf8_lossy(bytes)))
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Lossy<'de>, E> {
+                Ok(Lossy(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
             }
         }
         deserializer.deserialize_bytes(Bytes)

@@ -163,16 +163,13 @@ fn conversation(fields: &mut Fields, raw: Option<&RawValue>) -> Option<Conversat
 fn errors(fields: &mut Fields, raw: Option<&RawValue>) -> (Option<StatusError>, u32) {
     let (mut first, mut count) = (None, 0_u32);
     let Some(raw) = raw else { return (None, 0) };
-    let read = json::elements(raw, &mut |error| {
+    json::elements(raw, &mut |error| {
         if count == 0 {
             first = one_error(fields, error);
         }
         count = count.saturating_add(1);
         true
     });
-    if read.is_err() {
-        fields.unread.push("errors");
-    }
     (first, count)
 }
 

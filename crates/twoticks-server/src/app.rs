@@ -1,0 +1,73 @@
+//! Everything a request needs, in one value: made once at start, shared by all.
+
+use std::sync::Arc;
+
+use twoticks_core::clock::Clock;
+use twoticks_store::directory::Directory;
+use twoticks_store::keys::Keys;
+use twoticks_store::ledger::Ledger;
+
+use crate::access::Gate;
+use crate::carrier::Carrier;
+use crate::settings::Settings;
+use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
+
+/// The server's surroundings and its own moving parts.
+pub struct App {
+    /// What can be set.
+    pub settings: Settings,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// The key file: seals, and hashes of recipients and messages.
+    pub keys: Arc<Keys>,
+    /// Messages and totals.
+    pub ledger: Arc<dyn Ledger>,
+    /// Accounts, keys, policies, channels, numbers, templates.
+    pub directory: Arc<dyn Directory>,
+    /// Where WhatsApp is.
+    pub carrier: Arc<dyn Carrier>,
+    /// Nonces, throttles and calls in flight.
+    pub gate: Gate,
+    /// The operator's counters.
+    pub telemetry: Telemetry,
+    /// Connections and background work.
+    pub tasks: Tasks,
+    /// Whether this is a demo on invented data, whose pages need no ticket.
+    pub is_demo: bool,
+}
+
+/// What an [`App`] is made from.
+pub struct Surroundings {
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// The key file.
+    pub keys: Arc<Keys>,
+    /// Messages and totals.
+    pub ledger: Arc<dyn Ledger>,
+    /// Accounts, keys, policies, channels, numbers, templates.
+    pub directory: Arc<dyn Directory>,
+    /// Where WhatsApp is.
+    pub carrier: Arc<dyn Carrier>,
+}
+
+impl App {
+    /// A server that has not begun to serve: see [`crate::run::serve`].
+    #[must_use]
+    pub fn new(settings: Settings, surroundings: Surroundings) -> Self {
+        let Surroundings { clock, keys, ledger, directory, carrier } = surroundings;
+        let in_flight_max = usize::try_from(settings.limits.in_flight_max).unwrap_or(usize::MAX);
+        Self {
+            settings,
+            clock,
+            keys,
+            ledger,
+            directory,
+            carrier,
+            gate: Gate::new(in_flight_max),
+            telemetry: Telemetry::default(),
+            tasks: Tasks::default(),
+            is_demo: false,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What was and what is to be counted: messages of a group, imports, replays, verification.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use twoticks_core::clock::Time;
+use twoticks_core::event::Event;
+use twoticks_core::ids::ChannelId;
+use twoticks_store::ledger::{Batch, Digest, Entry, Kind};
+use twoticks_store::verify::{self, Verdict};
+
+use super::ControlError;
+use crate::app::App;
+use crate::ingest::import::{self, Report};
+use crate::ingest::replay::{self, Replayed};
+use crate::ingest::translate::Speaks;
+
+/// What can be done with the journal and what it counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Lists the recipients of a mass send.
+    ListMessages { group: String, channel: Option<ChannelId> },
+    /// Takes in lines of an import.
+    Import(Lines),
+    /// Takes dead letters in again.
+    ReplayDeadLetters { dry_run: bool },
+    /// Rebuilds the ledger from the journal and compares.
+    Verify {
+        /// A folder that is not there yet, for the second ledger; it is removed in the end.
+        scratch: PathBuf,
+    },
+}
+
+/// Some lines of an import.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lines {
+    /// Each with its number, from 1.
+    pub lines: Vec<(u64, String)>,
+    /// Only say what would be counted.
+    pub dry_run: bool,
+}
+
+/// How many bytes of lines are sent in one command; a longer line goes alone.
+pub const LINES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How many lines are sent in one command.
+pub const LINES_MAX: usize = 1_024;
+/// How many dead letters an answer tells of one by one; beyond them only their sums.
+pub const REPLAYED_SHOWN_MAX: usize = 10_000;
+/// How many lines are recorded at the same time, so that they share a sync.
+const RECORDING_MAX: usize = 128;
+
+pub(super) async fn execute(app: &App, command: Command) -> Result<Value, ControlError> {
+    match command {
+        Command::ListMessages { group, channel } => {
+            list_messages(app, &group, channel.as_ref()).await
+        }
+        Command::Import(lines) => import(app, &lines).await,
+        Command::ReplayDeadLetters { dry_run } => replay_dead(app, dry_run).await,
+        Command::Verify { scratch } => verify(app, &scratch).await,
+    }
+}
+
+/// Journals a fact that the command line makes known.
+pub(super) async fn record(app: &App, event: Event) -> Result<(), ControlError> {
+    let kind = match &event {
+        Event::OptIn { .. } => Kind::OptIn,
+        Event::Category(_) => Kind::Category,
+        Event::Message(_) | Event::Tap(_) => Kind::Import,
+    };
+    let batch = Batch {
+        kind,
+        accepted: app.clock.now(),
+        origin: "command line".to_owned(),
+        channel: Some(event.channel().clone()),
+        group: None,
+        events: vec![event],
+        dead: Vec::new(),
+        resolves: None,
+        body: Vec::new(),
+    };
+    app.ledger.record(batch).await?;
+    Ok(())
+}
+
+/// Takes the lines in; with `dry_run` it only says of each what would be counted. The answer has
+/// `lines`, `events`, `dead` and, of the lines that have something to say, `reports`.
+async fn import(app: &App, lines: &Lines) -> Result<Value, ControlError> {
+    let now = app.clock.now();
+    let mut reports = Vec::with_capacity(lines.lines.len());
+    for together in lines.lines.chunks(RECORDING_MAX) {
+        let taken = together.iter().map(|line| import_line(app, line, lines.dry_run, now));
+        reports.extend(try_join_all(taken).await?);
+    }
+    let events: usize = reports.iter().map(|report| report.events.len()).sum();
+    let dead: usize = reports.iter().map(|report| report.dead.len()).sum();
+    let told = reports.iter().filter(|report| lines.dry_run || !report.dead.is_empty());
+    Ok(json!({
+        "lines": reports.len(), "events": events, "dead": dead,
+        "reports": told.collect::<Vec<_>>(),
+    }))
+}
+
+async fn import_line(
+    app: &App,
+    (number, line): &(u64, String),
+    dry_run: bool,
+    now: Time,
+) -> Result<Report, ControlError> {
+    let imported = import::line(app, Speaks::All, line.as_bytes(), now);
+    let report = import::report(*number, &imported.translated);
+    if !dry_run {
+        import::record(app, line.as_bytes(), imported)
+            .await
+            .map_err(|source| ControlError::Line { line: *number, source })?;
+    }
+    Ok(report)
+}
+
+/// Takes dead letters in again and tells of each.
+async fn replay_dead(app: &App, dry_run: bool) -> Result<Value, ControlError> {
+    let (mut told, mut events, mut resolved, mut dead) = (Vec::new(), 0, 0, 0);
+    let mut tell = |replayed: Replayed| {
+        events += replayed.events;
+        resolved += usize::from(replayed.resolved);
+        dead += replayed.dead.len();
+        if told.len() < REPLAYED_SHOWN_MAX {
+            told.push(replayed);
+        }
+    };
+    replay::dead_letters(app, None, 1, dry_run, &mut tell).await?;
+    Ok(json!({"events": events, "resolved": resolved, "dead": dead, "letters": told}))
+}
+
+/// The recipients of a group with their message ids, or why they got none.
+async fn list_messages(
+    app: &App,
+    group: &str,
+    given: Option<&ChannelId>,
+) -> Result<Value, ControlError> {
+    let channels: Vec<ChannelId> = match given {
+        Some(channel) => vec![channel.clone()],
+        None => app.directory.snapshot().channels().map(|channel| channel.id.clone()).collect(),
+    };
+    for channel in channels {
+        let entries = app.ledger.group(&channel, group).await?;
+        if !entries.is_empty() {
+            return Ok(entries.iter().flat_map(|entry| recipients(&channel, entry)).collect());
+        }
+    }
+    Err(ControlError::Missing {
+        what: "group of messages",
+        name: group.to_owned(),
+        remedy: "it is the `GroupMessageId` that the mass send answered",
+    })
+}
+
+/// What an entry says of its recipients. The one that asks for a send says nothing of them that
+/// the one with the carrier's answer does not.
+fn recipients(channel: &ChannelId, entry: &Entry) -> Vec<Value> {
+    if entry.batch.kind != Kind::Accepted {
+        return Vec::new();
+    }
+    let body: Value = serde_json::from_slice(&entry.batch.body).unwrap_or_default();
+    let listed = body.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default();
+    listed
+        .into_iter()
+        .map(|mut recipient| {
+            if let Some(fields) = recipient.as_object_mut() {
+                fields.insert("channel".to_owned(), channel.as_str().into());
+                fields.insert("accepted".to_owned(), entry.batch.accepted.0.into());
+            }
+            recipient
+        })
+        .collect()
+}
+
+/// Folds the journal again in `scratch` and compares.
+async fn verify(app: &App, scratch: &Path) -> Result<Value, ControlError> {
+    let folder =
+        |doing| move |source| ControlError::Scratch { doing, path: scratch.into(), source };
+    tokio::fs::create_dir(scratch).await.map_err(folder("make"))?;
+    let verdict = verify::verify(app.ledger.as_ref(), scratch, &|_, _| {}).await;
+    tokio::fs::remove_dir_all(scratch).await.map_err(folder("remove"))?;
+    let Verdict { equal, ledger, journal, entries, events } = verdict?;
+    Ok(json!({
+        "equal": equal, "entries": entries, "events": events,
+        "ledger": shown(&ledger), "journal": shown(&journal),
+    }))
+}
+
+fn shown(digest: &Digest) -> Value {
+    let Digest { position, sha256, messages, taps, channels, cells } = digest;
+    let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "sha256": sha256, "position": position, "messages": messages, "taps": taps,
+        "channels": channels, "cells": cells,
+    })
+}

@@ -1,0 +1,128 @@
+//! What the command line does to data: a value ([`Command`]) and one function ([`execute`]).
+//!
+//! While a server runs, the command line sends such values through the socket in the data folder
+//! ([`socket`]); where none runs, it opens the folder and calls the same function. To add a
+//! command, add a variant to the enum of its subject (a module each) and its arm in the `execute`
+//! beside it. What always holds: a secret is in an answer only when it was made by that command,
+//! and nothing here asks who is calling, because whoever may open the folder may do everything.
+
+pub mod channels;
+pub mod feed;
+pub mod people;
+pub mod policies;
+pub mod socket;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use twoticks_core::ids::InvalidId;
+use twoticks_store::directory;
+use twoticks_store::directory::mint::Mint;
+
+use crate::app::App;
+
+/// One thing to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Accounts, users, keys, sessions, `IsvCode`s.
+    People(people::Command),
+    /// Policies.
+    Policies(policies::Command),
+    /// Channels, phone numbers, templates.
+    Channels(channels::Command),
+    /// Messages, import, replay, verify.
+    Data(feed::Command),
+}
+
+/// A secret on its way to the server; `Debug` does not show it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
+/// Why a command was not done. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// What it needs is not there.
+    #[error("there is no {what} `{name}`; {remedy}")]
+    Missing {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What would do.
+        remedy: &'static str,
+    },
+    /// There is nothing to choose from.
+    #[error("there is no account yet; `twoticks init` or `twoticks key account add` makes one")]
+    NoAccount,
+    /// One of several has to be named.
+    #[error("there are several accounts; name one with --account: {0}")]
+    SeveralAccounts(String),
+    /// A value will not do.
+    #[error(transparent)]
+    Invalid(#[from] InvalidId),
+    /// A value will not do.
+    #[error("{what} will not do: {why}")]
+    Unfit {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it and what would do.
+        why: String,
+    },
+    /// The directory refused.
+    #[error(transparent)]
+    Directory(#[from] directory::Error),
+    /// A line of an import could not be kept; importing the file again does no harm.
+    #[error("line {line} could not be kept; import the file again, what was taken in counts once")]
+    Line {
+        /// The line, from 1.
+        line: u64,
+        /// Why not.
+        source: twoticks_store::error::Error,
+    },
+    /// The folder for the second ledger cannot be used.
+    #[error("cannot {doing} the folder `{path}`")]
+    Scratch {
+        /// What was being done.
+        doing: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The ledger refused.
+    #[error(transparent)]
+    Ledger(#[from] twoticks_store::error::Error),
+    /// The server that runs on the folder cannot be talked to.
+    #[error(transparent)]
+    Socket(#[from] socket::SocketError),
+    /// The server that runs on the folder refused, in these words.
+    #[error("{0}")]
+    Told(String),
+}
+
+/// Does `command`.
+///
+/// # Errors
+/// [`ControlError`]; nothing has changed then, except that of an import the lines before stay.
+pub async fn execute(app: &App, command: Command) -> Result<Value, ControlError> {
+    match command {
+        Command::People(command) => people::execute(app, command).await,
+        Command::Policies(command) => policies::execute(app, command).await,
+        Command::Channels(command) => channels::execute(app, command).await,
+        Command::Data(command) => feed::execute(app, command).await,
+    }
+}
+
+/// Runs `with` with a source of new ids and secrets.
+fn mint<T>(with: impl FnOnce(&mut Mint) -> T) -> T {
+    with(&mut Mint::random())
+}

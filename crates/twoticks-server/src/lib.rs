@@ -1,0 +1,24 @@
+//! The server: the CAMS door, the webhook doors, the pages, and what the command line asks of a
+//! running one.
+//!
+//! Where things are: `edge` answers signed calls and turns every failure into a response, `ops`
+//! has one file per operation, `access` decides who may do what, `ingest` takes webhooks in,
+//! `control` does what the command line asks, `ui` has one file per page, `http` frames
+//! connections, `run` starts and stops it all. Everything gets its surroundings from an
+//! [`app::App`]; [`reference`](mod@reference) writes the generated pages of `docs/reference`.
+
+pub mod access;
+mod api_error;
+pub mod app;
+pub mod carrier;
+pub mod control;
+mod edge;
+mod http;
+pub mod ingest;
+pub mod ops;
+pub mod reference;
+pub mod run;
+pub mod settings;
+pub mod tasks;
+pub mod telemetry;
+pub mod ui;

@@ -1,0 +1,96 @@
+//! `SendChatappMassMessage`: one template to up to 1,000 recipients.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use twoticks_wire::code::{Code, Refusal};
+
+use super::arguments::required;
+use super::dispatch::{Sending, dispatch, refused};
+use super::message::{self, Recipient, check_channel_type, handed_on, identity, sender};
+use super::required as needed;
+use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field};
+use crate::api_error::ApiError;
+
+/// How many recipients one call may have.
+const RECIPIENTS_MAX: usize = 1_000;
+
+pub(super) struct Send(Sending);
+
+impl Operation for Send {
+    const NAME: &'static str = "SendChatappMassMessage";
+    const SUMMARY: &'static str = "Sends a template to up to 1,000 recipients.";
+    const PARAMETERS: &'static [Parameter] = &[
+        needed("ChannelType", "string", message::CHANNEL_TYPE),
+        needed("From", "string", message::FROM),
+        needed("Language", "string", "The language of the template."),
+        needed(
+            "SenderList",
+            "array",
+            "The recipients, 1 to 1,000, each with `To`, `RecipientType`, `TemplateParams`, \
+             `Payload`, `ProductAction` and `FlowAction` as in `SendChatappMessage`.",
+        ),
+        message::TEMPLATE_CODE,
+        message::TEMPLATE_NAME,
+        message::TASK_ID,
+        message::TAG,
+        message::LABEL,
+        message::TTL,
+        message::FALL_BACK_ID,
+        message::FALL_BACK_CONTENT,
+        message::FALL_BACK_RULE,
+        message::FALL_BACK_DURATION,
+        CUST_SPACE_ID,
+        message::CUST_WABA_ID,
+        message::IGNORED_ISV_CODE,
+    ];
+    const RETURNS: &'static [Field] = &[field(
+        "GroupMessageId",
+        "string",
+        "The id of the send; the recipients are listed by `twoticks message list --group ID`.",
+    )];
+    const QPS: u32 = 10;
+    const NEEDS_ISV_CODE: bool = false;
+
+    fn decode(context: &Context<'_>) -> Result<Self, ApiError> {
+        let params = context.params;
+        check_channel_type(params)?;
+        let from = sender(context)?;
+        required(params, "Language")?;
+        let template = message::template(context)?;
+        let call = handed_on(params)?;
+        let list = match params.json("SenderList")? {
+            None | Some(Value::Null) => return Err(Refusal::missing("SenderList").into()),
+            Some(Value::Array(list)) if (1..=RECIPIENTS_MAX).contains(&list.len()) => list,
+            Some(_) => return Err(Refusal::invalid("SenderList").into()),
+        };
+        let recipients: Result<Vec<Recipient>, Refusal> = list
+            .iter()
+            .map(|item| match item {
+                Value::Object(item) => Recipient::read(item, Some(&template)),
+                _ => Err(Refusal::invalid("SenderList")),
+            })
+            .collect();
+        Ok(Self(Sending {
+            operation: Self::NAME,
+            from,
+            template: Some(identity(&template)),
+            recipients: recipients?,
+            call: Arc::new(call),
+        }))
+    }
+
+    /// Recipients that the carrier refused are in the listing; only if it refused all of them is
+    /// the call itself refused.
+    async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
+        let dispatched = dispatch(context, self.0).await?;
+        if dispatched.answers.iter().any(Result::is_ok) {
+            let id = Value::from(dispatched.group);
+            return Ok(Answer::from_iter([("GroupMessageId".to_owned(), id)]));
+        }
+        match dispatched.answers.into_iter().find_map(Result::err) {
+            Some(why) => Err(refused(why)),
+            None => Err(Code::InternalError.into()),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Starting and stopping: the caller gives the listener and the signal.
+//!
+//! [`router`] puts all doors on one port. [`serve`] accepts until the signal comes, then lets
+//! open requests finish and closes the ledger. What always holds: nothing that was acknowledged
+//! is lost by stopping, however impatient it is.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use twoticks_store::error::Error;
+
+use crate::app::App;
+use crate::{edge, http, ingest, telemetry, ui};
+
+/// How often the directory is looked at for what other processes changed.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// All doors, ready to be served.
+pub fn router(app: &Arc<App>) -> Router {
+    edge::routes()
+        .merge(ingest::routes())
+        .merge(telemetry::routes())
+        .merge(ui::routes())
+        .with_state(Arc::clone(app))
+}
+
+/// Serves on `listener` until `shutdown`, and says how many tasks were left unfinished.
+///
+/// Once told to stop, it accepts no connection any more; open ones finish the request they are at,
+/// at most for `patience`, and the ledger is closed.
+///
+/// # Errors
+/// What the ledger says when it is closed; nothing that was acknowledged is lost by it.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    patience: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> Result<usize, Error> {
+    let router = router(&app);
+    app.tasks.spawn({
+        let app = Arc::clone(&app);
+        |stop| async move { refresh(&app, stop).await }
+    });
+    let stop = app.tasks.stopping();
+    tokio::select! {
+        () = http::accept(&app, &router, &listener, &stop) => {}
+        () = shutdown => {}
+    }
+    drop(listener);
+    info!("stopping: no new connections, open requests finish");
+    let left = app.tasks.drain(patience).await;
+    if left > 0 {
+        warn!(run.tasks_left = left, "stopped with {left} tasks unfinished");
+    }
+    app.ledger.close().await?;
+    Ok(left)
+}
+
+/// Takes in what other processes change in the directory.
+async fn refresh(app: &App, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(REFRESH);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut was_failing = false;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        match app.directory.refresh().await {
+            Ok(_) => was_failing = false,
+            Err(error) if was_failing => tracing::debug!(directory.cause = %error, "still"),
+            Err(error) => {
+                was_failing = true;
+                tracing::error!(
+                    directory.cause = %error,
+                    "the directory cannot be read again; what was known goes on being used"
+                );
+            }
+        }
+    }
+}

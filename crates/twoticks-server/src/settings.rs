@@ -1,0 +1,135 @@
+//! What can be set about the server. The defaults stand, commented, in the program's
+//! `default.toml`; a key that is unknown here is an error there.
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set about the server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The CAMS door.
+    pub cams: Cams,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What the original leaves open, or does in two ways (docs/compatibility.md).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cams {
+    /// The zone of DAILY buckets, an IANA name.
+    pub day_zone: Zone,
+    /// When counts become visible.
+    pub freshness: Freshness,
+    /// Whether empty buckets are answered too, from the opt-in on.
+    pub fill_empty: bool,
+    /// The longest range of DAILY, in days.
+    pub daily_days_max: u32,
+    /// The longest range of `HALF_HOUR`, in days.
+    pub half_hour_days_max: u32,
+    /// Spell the button type `quick_relpy_button`, as the original's documentation does.
+    pub quick_reply_typo: bool,
+    /// `Message` and `AccessDeniedDetail` of a success.
+    pub success_message: String,
+    /// The code of an answer to a user who is over an operation's limit.
+    pub throttle_code: ThrottleCode,
+    /// The code of an answer to a caller without permission.
+    pub deny_code: DenyCode,
+}
+
+/// A time zone by its IANA name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Zone(pub TimeZone);
+
+impl TryFrom<String> for Zone {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        TimeZone::get(&name).map(Self).map_err(|_| {
+            format!("`{name}` is no time zone; write an IANA name such as `Asia/Jakarta`")
+        })
+    }
+}
+
+impl From<Zone> for String {
+    fn from(zone: Zone) -> Self {
+        zone.0.iana_name().unwrap_or("UTC").to_owned()
+    }
+}
+
+/// When counts become visible in the answers of the CAMS door (counting rule 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Freshness {
+    /// What is counted is visible.
+    Live,
+    /// A day's figures appear once the day is over and a day has passed since the opt-in.
+    NextDay,
+}
+
+/// The code of an answer to a user who is over an operation's limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ThrottleCode {
+    /// As the gateway answers and every SDK recognises.
+    #[serde(rename = "Throttling.User")]
+    User,
+    /// As the gateway answers when all callers together are over the limit.
+    #[serde(rename = "Throttling.Api")]
+    Api,
+    /// As older gateways answer.
+    #[serde(rename = "Throttling")]
+    Plain,
+}
+
+/// The code of an answer to a caller without permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DenyCode {
+    /// 400, as the operations' own table of errors has it.
+    #[serde(rename = "Ram.PermissionDeny")]
+    RamPermissionDeny,
+    /// 403, as newer gateways answer.
+    #[serde(rename = "NoPermission")]
+    NoPermission,
+}
+
+/// Bounds on what is taken in at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Calls answered at the same time, in all; beyond it `System.LimitControl`.
+    pub in_flight_max: u32,
+    /// Webhooks taken in at the same time; beyond it 503.
+    pub webhooks_in_flight_max: u32,
+    /// Connections open at the same time; beyond it new ones wait.
+    pub connections_max: u32,
+    /// Seconds a request head may take to arrive.
+    pub head_seconds_max: u32,
+    /// Seconds a request may take as a whole.
+    pub request_seconds_max: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cams: Cams {
+                day_zone: Zone(TimeZone::UTC),
+                freshness: Freshness::Live,
+                fill_empty: false,
+                daily_days_max: 366,
+                half_hour_days_max: 31,
+                quick_reply_typo: false,
+                success_message: "None".to_owned(),
+                throttle_code: ThrottleCode::User,
+                deny_code: DenyCode::RamPermissionDeny,
+            },
+            limits: Limits {
+                in_flight_max: 1_024,
+                webhooks_in_flight_max: 1_024,
+                connections_max: 4_096,
+                head_seconds_max: 30,
+                request_seconds_max: 30,
+            },
+        }
+    }
+}

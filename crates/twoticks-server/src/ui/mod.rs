@@ -1,0 +1,128 @@
+//! The pages: HTML made here, one file per page, one stylesheet, no script.
+//!
+//! To add a page, add its file and a line to [`PAGES`]. Every page is for one account, which the
+//! visitor's ticket names; nothing on it is another account's. Nothing is loaded from elsewhere.
+
+mod chart;
+mod overview;
+mod ticket;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use twoticks_store::directory::names::Uid;
+
+use crate::app::App;
+
+pub use ticket::link;
+
+/// A page: its path and what answers there.
+struct Page {
+    path: &'static str,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// Every page.
+const PAGES: &[Page] = &[Page { path: "/ui/", handler: || get(overview::page) }];
+
+const STYLE: &str = include_str!("../../static/style.css");
+
+/// The routes of all pages.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    let pages =
+        PAGES.iter().fold(Router::new(), |router, page| router.route(page.path, (page.handler)()));
+    pages
+        .route("/ui", get(|| async { axum::response::Redirect::permanent("/ui/") }))
+        .route(
+            "/ui/style.css",
+            get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE) }),
+        )
+        .layer(from_fn(harden))
+}
+
+/// Says to the browser that nothing on a page comes from, or goes to, anywhere else.
+async fn harden(request: Request, next: Next) -> Response {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+             base-uri 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Who is looking.
+struct Visitor {
+    account: Uid,
+    /// The cookie to set, when they came with a link.
+    cookie: Option<String>,
+}
+
+/// A page that could not be made.
+enum Refusal {
+    /// Nobody we know.
+    NoTicket,
+    /// The address asks for what there is not; says what would do.
+    Address(String),
+    /// Nothing is wrong with the question.
+    Unavailable,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::NoTicket => (
+                StatusCode::FORBIDDEN,
+                "This page needs a link of its own: `twoticks key dashboard` prints one."
+                    .to_owned(),
+            ),
+            Self::Address(text) => (StatusCode::BAD_REQUEST, text),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The ledger does not answer just now; the log says why.".to_owned(),
+            ),
+        };
+        match overview::notice(status, &text) {
+            Ok(page) => (status, Html(page)).into_response(),
+            Err(_) => (status, text).into_response(),
+        }
+    }
+}
+
+/// Finds who is looking: by the link they came with, else by their cookie, else, in the demo, its
+/// first account.
+fn visitor(
+    State(app): State<&App>,
+    query: Option<&str>,
+    cookies: Option<&str>,
+) -> Result<Visitor, Refusal> {
+    let now = app.clock.now();
+    if let Some(given) = query
+        && let Some(account) = ticket::of_link(&app.keys, now, given)
+    {
+        return Ok(Visitor { cookie: Some(ticket::cookie(&app.keys, now, &account)), account });
+    }
+    if let Some(account) = cookies.and_then(|cookies| ticket::of_cookies(&app.keys, now, cookies)) {
+        return Ok(Visitor { account, cookie: None });
+    }
+    if app.is_demo
+        && let Some(account) = app.directory.snapshot().accounts().next()
+    {
+        return Ok(Visitor { account: account.uid.clone(), cookie: None });
+    }
+    Err(Refusal::NoTicket)
+}

@@ -1,0 +1,387 @@
+//! The overview: sent, delivered, read and clicked over the chosen days, as a chart and a table,
+//! by number and by template.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use askama::Template as _;
+use axum::extract::{Query as Address, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use serde::Deserialize;
+use twoticks_core::channel::Side;
+use twoticks_core::clock::Time;
+use twoticks_core::ids::ChannelId;
+use twoticks_core::query::{Point, Query, Select, Subject};
+use twoticks_core::totals::{Attribution, Totals};
+use twoticks_core::window::{Granularity, Window, windows};
+use twoticks_store::directory::Snapshot;
+use twoticks_store::directory::names::Uid;
+
+use super::chart::{Chart, chart, grouped};
+use super::{Refusal, visitor};
+use crate::app::App;
+
+/// The longest period of a page, in days.
+const DAYS_MAX: i32 = 366;
+/// How many days are shown when none are chosen.
+const DAYS_DEFAULT: i32 = 14;
+
+/// What the address of the page can say.
+#[derive(Deserialize)]
+pub(super) struct Choice {
+    t: Option<String>,
+    channel: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    zone: Option<String>,
+}
+
+pub(super) async fn page(
+    State(app): State<Arc<App>>,
+    Address(choice): Address<Choice>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let cookies = headers.get(header::COOKIE).and_then(|value| value.to_str().ok());
+    let visitor = visitor(State(&app), choice.t.as_deref(), cookies)?;
+    let html = render(&app, &visitor.account, &choice).await?;
+    let cookie = visitor.cookie.map(|cookie| [(header::SET_COOKIE, cookie)]);
+    Ok((cookie, Html(html)).into_response())
+}
+
+async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Refusal> {
+    let period = Period::chosen(choice, app.clock.now())?;
+    let directory = app.directory.snapshot();
+    let channels = directory.channels_of(account);
+    let chosen = match choice.channel.as_deref().filter(|text| !text.is_empty()) {
+        None => channels.first(),
+        Some(text) => {
+            Some(channels.iter().find(|channel| channel.id.as_str() == text).ok_or_else(|| {
+                Refusal::Address(format!("There is no channel `{text}` in this account."))
+            })?)
+        }
+    };
+    let figures = match chosen {
+        Some(channel) => Some(figures(app, &directory, &channel.id, &period).await?),
+        None => None,
+    };
+    let page = Page {
+        is_demo: app.is_demo,
+        account: directory.account(account.as_str()).map_or("", |account| account.name.as_str()),
+        channels: channels
+            .iter()
+            .map(|channel| Choosable {
+                value: channel.id.as_str(),
+                text: channel.name.as_str(),
+                chosen: chosen.is_some_and(|chosen| chosen.id == channel.id),
+            })
+            .collect(),
+        from: period.from.to_string(),
+        to: period.to.to_string(),
+        zone: period.zone_name.clone(),
+        figures,
+    };
+    page.render().map_err(|_| Refusal::Unavailable)
+}
+
+/// The days chosen, both included, in a zone.
+struct Period {
+    from: Date,
+    to: Date,
+    zone: TimeZone,
+    zone_name: String,
+    days: Vec<Window>,
+}
+
+impl Period {
+    fn chosen(choice: &Choice, now: Time) -> Result<Self, Refusal> {
+        let refuse = |text: String| Refusal::Address(text);
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let zone_name = given(&choice.zone).unwrap_or_else(|| "UTC".to_owned());
+        let zone = TimeZone::get(&zone_name).map_err(|_| {
+            refuse(format!(
+                "`{zone_name}` is no time zone; write an IANA name such as Asia/Jakarta."
+            ))
+        })?;
+        let date = |text: Option<String>, otherwise: Date| match text {
+            None => Ok(otherwise),
+            Some(text) => text.parse::<Date>().map_err(|_| {
+                refuse(format!("`{text}` is no date; write year, month and day as 2026-11-03."))
+            }),
+        };
+        let today = Timestamp::from_millisecond(now.0).unwrap_or(Timestamp::UNIX_EPOCH);
+        let to = date(given(&choice.to), zone.to_datetime(today).date())?;
+        let from = date(given(&choice.from), to.saturating_sub((DAYS_DEFAULT - 1).days()))?;
+        let outside = || refuse("That is outside of the calendar.".to_owned());
+        let length = from.until(to).map_err(|_| outside())?.get_days();
+        if !(0..DAYS_MAX).contains(&length) {
+            return Err(refuse(format!(
+                "From {from} to {to} is no period of 1 to {DAYS_MAX} days."
+            )));
+        }
+        let instant = |date: Date| {
+            let zoned = date.to_zoned(zone.clone()).map_err(|_| outside())?;
+            Ok(Time(zoned.timestamp().as_millisecond()))
+        };
+        let start = instant(from)?;
+        let end = instant(to.checked_add(1.day()).map_err(|_| outside())?)?;
+        let days = windows(start, end, Granularity::Daily, &zone).map_err(|_| outside())?;
+        Ok(Self { from, to, zone, zone_name, days })
+    }
+
+    fn name(&self, day: Window) -> String {
+        let start = Timestamp::from_millisecond(day.start().0).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.zone.to_datetime(start).date().strftime("%-d %b").to_string()
+    }
+
+    /// The period as one window.
+    fn whole(&self) -> Vec<Window> {
+        let bounds = self.days.first().zip(self.days.last());
+        bounds.map(|(first, last)| Window { from: first.from, to: last.to }).into_iter().collect()
+    }
+}
+
+async fn figures(
+    app: &App,
+    directory: &Snapshot,
+    channel: &ChannelId,
+    period: &Period,
+) -> Result<Figures, Refusal> {
+    let ask = async |select: Select, side: Option<Side>, windows: Vec<Window>| {
+        let query = Query { channel: channel.clone(), select, side, windows };
+        app.ledger.series(query).await.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the overview could not be read"
+            );
+            Refusal::Unavailable
+        })
+    };
+    let numbers = |attribution| Select::Numbers { number: None, attribution };
+    let daily = ask(numbers(None), None, period.days.clone()).await?;
+    let templates = Select::Templates { code: None, language: None, category: None };
+    let by_template = ask(templates, None, period.whole()).await?;
+    let unknown = ask(numbers(Some(Attribution::Unattributed)), None, period.whole()).await?;
+    let free = ask(numbers(Some(Attribution::FreeForm)), None, period.whole()).await?;
+    let before = ask(numbers(None), Some(Side::Before), period.whole()).await?;
+    let state = app.ledger.channel(channel).await.map_err(|_| Refusal::Unavailable)?;
+
+    let mut days: Vec<Totals> = vec![Totals::default(); period.days.len()];
+    for point in &daily {
+        let index = period.days.partition_point(|day| day.from < point.window.from);
+        if let Some(day) = days.get_mut(index) {
+            *day = sum([&*day, &point.totals]);
+        }
+    }
+    let whole = sum(&days);
+    let names: Vec<String> = period.days.iter().map(|day| period.name(*day)).collect();
+    let line = |count: fn(&Totals) -> i64| days.iter().map(count).collect::<Vec<i64>>();
+    let chart = chart(
+        &names,
+        vec![
+            ("sent", line(|day| day.sent)),
+            ("delivered", line(|day| day.delivered)),
+            ("read", line(|day| day.read)),
+            ("clicked", line(Totals::unique_clicks)),
+        ],
+    );
+    let mut templates: Vec<Row> = by_template
+        .iter()
+        .map(|point| Row::new(template_name(directory, channel, &point.subject), &point.totals))
+        .collect();
+    for (name, points) in [("free-form messages", free), ("unattributed", unknown)] {
+        let totals = sum(points.iter().map(|point| &point.totals));
+        if !totals.is_zero() {
+            templates.push(Row::new(name.to_owned(), &totals));
+        }
+    }
+    Ok(Figures {
+        opt_in: opt_in_note(state.opted_in(), sum(before.iter().map(|p| &p.totals)).sent, period),
+        is_empty: whole.is_zero(),
+        cards: cards(&whole),
+        chart,
+        days: names.into_iter().zip(&days).map(|(name, day)| Row::new(name, day)).collect(),
+        numbers: by_subject(&daily)
+            .into_iter()
+            .map(|(subject, totals)| {
+                let name = match subject {
+                    Subject::Number(number) => format!("+{number}"),
+                    Subject::Template(template) => template.code.to_string(),
+                };
+                Row::new(name, &totals)
+            })
+            .collect(),
+        templates,
+    })
+}
+
+fn sum<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> Totals {
+    totals.into_iter().try_fold(Totals::default(), Totals::checked_add).unwrap_or_default()
+}
+
+fn by_subject(points: &[Point]) -> BTreeMap<&Subject, Totals> {
+    let mut sums: BTreeMap<&Subject, Totals> = BTreeMap::new();
+    for point in points {
+        let known = sums.entry(&point.subject).or_default();
+        *known = sum([&*known, &point.totals]);
+    }
+    sums
+}
+
+fn template_name(directory: &Snapshot, channel: &ChannelId, subject: &Subject) -> String {
+    match subject {
+        Subject::Number(number) => format!("+{number}"),
+        Subject::Template(template) => {
+            let known = directory.template(channel, &template.code, &template.language);
+            let name = known.map_or_else(
+                || template.code.to_string(),
+                |known| format!("{} ({})", known.name, known.category.as_str()),
+            );
+            format!("{name} · {}", template.language)
+        }
+    }
+}
+
+fn opt_in_note(opt_in: Option<Time>, before: i64, period: &Period) -> String {
+    let Some(opt_in) = opt_in else {
+        return "ROI statistics are not enabled for this channel: the API answers nothing for it yet."
+            .to_owned();
+    };
+    let instant = Timestamp::from_millisecond(opt_in.0).unwrap_or(Timestamp::UNIX_EPOCH);
+    let enabled = format!(
+        "ROI statistics enabled {}.",
+        instant.to_zoned(period.zone.clone()).strftime("%-d %b %Y %H:%M %Z")
+    );
+    if before == 0 {
+        return enabled;
+    }
+    format!(
+        "{enabled} {} of the messages shown were sent before that and are not in the API's answers.",
+        grouped(before)
+    )
+}
+
+fn cards(whole: &Totals) -> Vec<Card> {
+    let share = |part: i64, of: i64, word: &str| {
+        if of == 0 {
+            "—".to_owned()
+        } else {
+            format!("{} of {} {word}", percent(part, of), grouped(of))
+        }
+    };
+    let clicked = whole.unique_clicks();
+    vec![
+        Card { name: "Sent", count: grouped(whole.sent), note: "told or implied".to_owned() },
+        Card {
+            name: "Delivered",
+            count: grouped(whole.delivered),
+            note: share(whole.delivered, whole.sent, "sent"),
+        },
+        Card {
+            name: "Read",
+            count: grouped(whole.read),
+            note: share(whole.read, whole.delivered, "delivered"),
+        },
+        Card {
+            name: "Clicked",
+            count: grouped(clicked),
+            note: share(clicked, whole.delivered, "delivered"),
+        },
+        Card {
+            name: "Failed",
+            count: grouped(whole.failed()),
+            note: "and never delivered".to_owned(),
+        },
+    ]
+}
+
+/// A share in per cent with one digit, rounded to the nearest.
+fn percent(part: i64, of: i64) -> String {
+    let tenths = (i128::from(part) * 2_000 + i128::from(of)) / (i128::from(of) * 2);
+    format!("{}.{} %", tenths / 10, (tenths % 10).abs())
+}
+
+/// A page that says one thing.
+pub(super) fn notice(status: StatusCode, text: &str) -> Result<String, askama::Error> {
+    Notice { title: status.canonical_reason().unwrap_or("twoticks"), text }.render()
+}
+
+#[derive(askama::Template)]
+#[template(path = "notice.html")]
+struct Notice<'a> {
+    title: &'a str,
+    text: &'a str,
+}
+
+#[derive(askama::Template)]
+#[template(path = "overview.html")]
+struct Page<'a> {
+    is_demo: bool,
+    account: &'a str,
+    channels: Vec<Choosable<'a>>,
+    from: String,
+    to: String,
+    zone: String,
+    figures: Option<Figures>,
+}
+
+struct Choosable<'a> {
+    value: &'a str,
+    text: &'a str,
+    chosen: bool,
+}
+
+struct Figures {
+    opt_in: String,
+    is_empty: bool,
+    cards: Vec<Card>,
+    chart: Chart,
+    days: Vec<Row>,
+    numbers: Vec<Row>,
+    templates: Vec<Row>,
+}
+
+struct Card {
+    name: &'static str,
+    count: String,
+    note: String,
+}
+
+struct Row {
+    name: String,
+    sent: String,
+    delivered: String,
+    read: String,
+    clicked: String,
+    failed: String,
+}
+
+impl Row {
+    fn new(name: String, totals: &Totals) -> Self {
+        Self {
+            name,
+            sent: grouped(totals.sent),
+            delivered: grouped(totals.delivered),
+            read: grouped(totals.read),
+            clicked: grouped(totals.unique_clicks()),
+            failed: grouped(totals.failed()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_rounded_to_a_tenth() {
+        for (part, of, text) in
+            [(1, 3, "33.3 %"), (2, 3, "66.7 %"), (1, 1, "100.0 %"), (0, 9, "0.0 %")]
+        {
+            assert_eq!(percent(part, of), text);
+        }
+    }
+}

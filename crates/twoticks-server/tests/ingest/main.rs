@@ -1,0 +1,12 @@
+//! The webhook doors, imports and replays, from bytes to answers and sums.
+//!
+//! [`harness`] is the one place that makes a server; a test gives it bodies and looks at answers,
+//! journal entries and sums. [`totals`] compares sums with the core's model.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+
+mod doors;
+mod fixtures;
+mod harness;
+mod import;
+mod replay;
+mod totals;

@@ -1,0 +1,363 @@
+//! The ledger of one machine: our journal in front, an embedded engine behind, one folder.
+//!
+//! `lock`, `journal/` and `ledger/`. An acknowledgement waits for the journal's sync and for
+//! nothing else. One thread folds what is acknowledged into an overlay in memory ([`fold`]), and
+//! overlays are committed whole, with the position they reach ([`tables`]). A question waits until
+//! the overlay has what was acknowledged when it was asked, and reads overlay and tables together
+//! ([`query`]). `ledger/` can be removed at any time while nobody uses the folder: it is a fold of
+//! the journal, and the next start makes it again.
+
+pub mod fold;
+mod overlay;
+mod query;
+mod rows;
+pub mod scratch;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use twoticks_core::channel::Channel;
+use twoticks_core::ids::ChannelId;
+use twoticks_core::query::{Point, Query};
+
+use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, OVERLAY_ROWS_MAX, Order, Permit, Shared};
+use crate::embedded::rows::ChannelCache;
+use crate::embedded::tables::{Slot, Tables};
+use crate::entry;
+use crate::error::Error;
+use crate::journal::{Journal, Limits, Position};
+use crate::keys::Keys;
+use crate::ledger::{
+    Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Ledger,
+    Receipt, check,
+};
+use crate::lock::FolderLock;
+use crate::threads::{self, blocking};
+
+/// How long a question waits for the fold to catch up.
+pub const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+/// A body above this many bytes is compressed and sealed off the runtime's threads; so is one
+/// with more events than this.
+const INLINE_BYTES_MAX: usize = 16 << 10;
+const INLINE_EVENTS_MAX: usize = 256;
+/// How many entries are folded in one step at the start.
+const REPLAY_STEP: usize = 256;
+
+/// An open folder.
+pub struct Embedded {
+    journal: Arc<Journal<Note>>,
+    folder: PathBuf,
+    keys: Arc<Keys>,
+    shared: Arc<Shared>,
+    lead: Arc<AtomicUsize>,
+    orders: Mutex<Option<SyncSender<Order>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: FolderLock,
+}
+
+impl Embedded {
+    /// Opens the ledger in `folder`, which is made if it is not there, and folds what the journal
+    /// has and the tables do not. Blocks, for long if much is to be folded.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::WrongKey`], [`Error::Corrupt`], [`Error::NewerVersion`],
+    /// [`Error::Full`], [`Error::Unavailable`].
+    pub fn open(folder: &Path, keys: Arc<Keys>) -> Result<Self, Error> {
+        Self::open_with(folder, keys, Limits::default())
+    }
+
+    /// As [`Embedded::open`], with other limits of the journal.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_with(folder: &Path, keys: Arc<Keys>, limits: Limits) -> Result<Self, Error> {
+        let making = |error| Error::io("making the data folder", error);
+        std::fs::create_dir_all(folder).map_err(making)?;
+        // So that a power cut cannot take the folder itself away.
+        File::open(folder.join("..")).and_then(|above| above.sync_all()).map_err(making)?;
+        let lock = FolderLock::take(folder)?;
+        // Every entry weighs at least one event, so the bounded lead always fits.
+        let (orders, ordered) = sync_channel(LEAD_EVENTS_MAX + 16);
+        let to_fold = orders.clone();
+        let deliver = Box::new(move |position, note| {
+            // The fold ends before the journal does only when the ledger closes.
+            drop(to_fold.send(Order::Fold(position, note)));
+        });
+        let journal: Arc<Journal<Note>> =
+            Arc::new(Journal::open(&folder.join("journal"), limits, deliver)?);
+        let shared = Arc::new(open_tables(folder, &keys, &journal)?);
+        replay(&shared, &journal, folder)?;
+        let (commits, committing) = sync_channel(1);
+        let (folds, commit) = (Arc::clone(&shared), Arc::clone(&shared));
+        let fold = threads::start("twoticks-fold", move || fold::run(&folds, &ordered, &commits));
+        let commit = threads::start("twoticks-commit", move || fold::commit(&commit, &committing));
+        let starting = |error| Error::io("starting the ledger's threads", error);
+        Ok(Self {
+            journal,
+            folder: folder.to_owned(),
+            keys,
+            shared,
+            lead: Arc::default(),
+            orders: Mutex::new(Some(orders)),
+            threads: Mutex::new(vec![fold.map_err(starting)?, commit.map_err(starting)?]),
+            _lock: lock,
+        })
+    }
+
+    /// Waits until everything that is acknowledged now can be asked for.
+    async fn catch_up(&self) -> Result<(), Error> {
+        wait(&self.shared.applied, self.journal.acknowledged()).await
+    }
+
+    /// Runs what blocks away from the runtime's threads.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.catch_up().await?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || question(&shared)).await
+    }
+
+    /// The entries at `positions`, as many as a list may have.
+    async fn read(&self, positions: Positions, most: usize) -> Result<Vec<Entry>, Error> {
+        let (journal, keys) = (Arc::clone(&self.journal), Arc::clone(&self.keys));
+        let folder = self.folder.join("journal");
+        blocking(move || {
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            let mut take = |record: Result<(Position, Vec<u8>), Error>| {
+                let (position, payload) = record?;
+                let entry = entry::decode(&keys, &folder, position, &payload)?;
+                let size = entry.batch.body.len();
+                let fits = entries.is_empty() || bytes + size <= ENTRIES_BYTES_MAX;
+                bytes += size;
+                if fits {
+                    entries.push(entry);
+                }
+                Ok::<_, Error>(fits && entries.len() < most)
+            };
+            match positions {
+                Positions::From(from) => {
+                    for record in journal.read(from) {
+                        if !take(record)? {
+                            break;
+                        }
+                    }
+                }
+                Positions::These(positions) => {
+                    for position in positions {
+                        let Some(record) = journal.read(position).next() else { break };
+                        if !take(record)? {
+                            break;
+                        }
+                    }
+                }
+            }
+            Ok(entries)
+        })
+        .await
+    }
+
+    /// Has everything that is acknowledged now committed to the tables.
+    async fn flush(&self) -> Result<(), Error> {
+        self.catch_up().await?;
+        let target = self.journal.acknowledged();
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let orders = orders.ok_or(Error::Closed)?;
+        blocking(move || orders.send(Order::Flush).map_err(|_| Error::Closed)).await?;
+        wait(&self.shared.committed, target).await
+    }
+
+    /// Stops the threads and waits for them.
+    fn end(&self) {
+        self.journal.close();
+        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.stop();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // Its panic would have aborted the process.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Which entries to read.
+enum Positions {
+    From(Position),
+    These(Vec<Position>),
+}
+
+async fn wait(reached: &watch::Sender<Position>, target: Position) -> Result<(), Error> {
+    let mut reached = reached.subscribe();
+    let waiting = reached.wait_for(|position| *position >= target);
+    match tokio::time::timeout(CATCH_UP_MAX, waiting).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(Error::Closed),
+        Err(late) => Err(Error::Unavailable {
+            doing: "waiting for the ledger to catch up with the journal",
+            source: late.into(),
+        }),
+    }
+}
+
+/// Opens the tables and makes sure that they belong to the journal.
+fn open_tables(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<Shared, Error> {
+    let ledger = folder.join("ledger");
+    let mut tables = Tables::open(&ledger)?;
+    let mut meta = tables.meta(&ledger, Some(keys))?;
+    if !meta.same_rules && journal.first() == 1 {
+        tracing::warn!("the counting rules have changed: the ledger is made again");
+        drop(tables);
+        std::fs::remove_dir_all(&ledger)
+            .map_err(|error| Error::io("removing the old ledger", error))?;
+        tables = Tables::open(&ledger)?;
+        meta = tables.meta(&ledger, Some(keys))?;
+    }
+    if meta.folded > journal.acknowledged() {
+        return Err(Error::Corrupt {
+            what: format!(
+                "its end is missing: it has {} entries, and {} have been counted",
+                journal.acknowledged(),
+                meta.folded
+            ),
+            place: folder.join("journal"),
+            remedy: "restore the journal's last file from a backup, or remove the folder `ledger` \
+                beside it and accept the loss",
+        });
+    }
+    if meta.folded + 1 < journal.first() {
+        return Err(Error::Corrupt {
+            what: format!(
+                "its beginning is missing: {} entries have been counted, and it begins at {}",
+                meta.folded,
+                journal.first()
+            ),
+            place: folder.join("journal"),
+            remedy: "restore the folder from a backup",
+        });
+    }
+    Ok(Shared::new(Slot::new(&ledger, tables), meta.folded))
+}
+
+/// Folds what the journal has and the tables do not.
+fn replay(shared: &Shared, journal: &Journal<Note>, folder: &Path) -> Result<(), Error> {
+    let folder = folder.join("journal");
+    let from = *shared.applied.borrow() + 1;
+    let mut channels = ChannelCache::new();
+    let mut records = journal.read(from).peekable();
+    let mut step = Vec::with_capacity(REPLAY_STEP);
+    while let Some(record) = records.next() {
+        let (position, payload) = record?;
+        step.push((position, Box::new(entry::decode_work(&folder, position, &payload)?)));
+        if step.len() == REPLAY_STEP || records.peek().is_none() {
+            shared.applied.send_replace(shared.fold(&mut channels, &step)?);
+            step.clear();
+            if shared.active_rows() >= OVERLAY_ROWS_MAX
+                && let Some(frozen) = shared.freeze()
+            {
+                shared.commit(&frozen)?;
+                tracing::info!(ledger.position = position, "the ledger catches up: {position}");
+            }
+        }
+    }
+    // What happened before the start is not counted as happening now.
+    *shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters::default();
+    Ok(())
+}
+
+#[async_trait]
+impl Ledger for Embedded {
+    async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
+        check(&batch)?;
+        let permit = Permit::take(&self.lead, batch.events.len().max(1))?;
+        let is_small =
+            batch.body.len() <= INLINE_BYTES_MAX && batch.events.len() <= INLINE_EVENTS_MAX;
+        let (payload, work) = if is_small {
+            entry::encode(&self.keys, batch)
+        } else {
+            let keys = Arc::clone(&self.keys);
+            blocking(move || Ok(entry::encode(&keys, batch))).await?
+        };
+        let position = self.journal.append(payload, Note { work, _permit: permit }).await?;
+        Ok(Receipt { position })
+    }
+
+    async fn series(&self, query: Query) -> Result<Vec<Point>, Error> {
+        self.ask(move |shared| query::series(shared, &query)).await
+    }
+
+    async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {
+        let channel = channel.clone();
+        self.ask(move |shared| query::channel(shared, &channel)).await
+    }
+
+    async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
+        match most.min(ENTRIES_MAX) {
+            0 => Ok(Vec::new()),
+            most => self.read(Positions::From(from), most).await,
+        }
+    }
+
+    async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
+        if group.len() > crate::ledger::GROUP_BYTES_MAX {
+            return Ok(Vec::new());
+        }
+        let (channel, group) = (channel.clone(), group.to_owned());
+        let positions =
+            self.ask(move |shared| query::group(shared, &channel, &group, GROUP_ENTRIES_MAX));
+        self.read(Positions::These(positions.await?), GROUP_ENTRIES_MAX).await
+    }
+
+    async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
+        let most = most.min(ENTRIES_MAX);
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let positions = self.ask(move |shared| query::dead(shared, from, most)).await?;
+        self.read(Positions::These(positions), most).await
+    }
+
+    async fn digest(&self) -> Result<Digest, Error> {
+        self.flush().await?;
+        self.ask(|shared| shared.slot.with(Tables::digest)).await
+    }
+
+    fn counters(&self) -> Counters {
+        *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        let journal = Arc::clone(&self.journal);
+        blocking(move || {
+            journal.close();
+            Ok(())
+        })
+        .await?;
+        let flushed = match self.flush().await {
+            // It has been closed before.
+            Err(Error::Closed) => Ok(()),
+            other => other,
+        };
+        // The threads have nothing left to do, or have been told not to try any longer.
+        self.end();
+        flushed
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,115 @@
+//! What only the ledger in a folder can do: be locked, be damaged, be made again.
+
+use std::fs;
+
+use tempfile::TempDir;
+use twoticks_core::clock::Time;
+use twoticks_core::event::Event;
+use twoticks_core::ids::ChannelId;
+
+use super::*;
+use crate::ledger::Kind;
+
+fn opt_in(n: i64) -> Batch {
+    let time = Time(1_700_000_000_000 - n);
+    Batch {
+        kind: Kind::OptIn,
+        accepted: time,
+        origin: String::new(),
+        channel: None,
+        group: None,
+        events: vec![Event::OptIn { channel: ChannelId::new("a").unwrap(), time }],
+        dead: vec![],
+        resolves: None,
+        body: vec![],
+    }
+}
+
+fn open_as(folder: &TempDir, key: u8) -> Result<Embedded, Error> {
+    Embedded::open(folder.path(), Arc::new(Keys::from_bytes([key; 32])))
+}
+
+/// A folder with three entries, committed, and the digest of it.
+async fn filled() -> (TempDir, Digest) {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open_as(&folder, 1).unwrap();
+    for n in 0..3 {
+        ledger.record(opt_in(n)).await.unwrap();
+    }
+    let digest = ledger.digest().await.unwrap();
+    ledger.close().await.unwrap();
+    (folder, digest)
+}
+
+async fn digest(folder: &TempDir) -> Digest {
+    open_as(folder, 1).unwrap().digest().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_folder_in_use_or_under_another_key_is_refused() {
+    let (folder, before) = filled().await;
+    assert!(matches!(open_as(&folder, 2), Err(Error::WrongKey { .. })));
+    let ledger = open_as(&folder, 1).unwrap();
+    assert!(matches!(open_as(&folder, 1), Err(Error::Locked { .. })));
+    drop(ledger);
+    assert_eq!(digest(&folder).await, before);
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_removed_or_half_made_is_made_again_from_the_journal() {
+    let (folder, before) = filled().await;
+    let ledger = folder.path().join("ledger");
+    fs::remove_dir_all(&ledger).unwrap();
+    assert_eq!(digest(&folder).await, before);
+    // As a process leaves it that dies while it makes it.
+    fs::remove_file(ledger.join("version")).unwrap();
+    assert_eq!(digest(&folder).await, before);
+}
+
+#[tokio::test]
+async fn a_ledger_made_by_other_counting_rules_is_made_again() {
+    let (folder, before) = filled().await;
+    let ledger = folder.path().join("ledger");
+    let tables = Tables::open(&ledger).unwrap();
+    tables.write_meta("rules", &"rules@0").unwrap();
+    drop(tables);
+    assert_eq!(digest(&folder).await, before);
+    let tables = Tables::open(&ledger).unwrap();
+    assert!(tables.meta(&ledger, None).unwrap().same_rules);
+}
+
+#[tokio::test]
+async fn a_newer_layout_is_told_and_left_alone() {
+    let (folder, _) = filled().await;
+    let ledger = folder.path().join("ledger");
+    let tables = Tables::open(&ledger).unwrap();
+    tables.write_meta("format", &2_u32).unwrap();
+    drop(tables);
+    for _ in 0..2 {
+        let refused = open_as(&folder, 1);
+        assert!(matches!(refused, Err(Error::NewerVersion { found: 2, known: 1, .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_shorter_than_what_was_counted_is_corrupt() {
+    let (folder, _) = filled().await;
+    let segment = folder.path().join("journal/00000000000000000001.journal");
+    let bytes = fs::read(&segment).unwrap();
+    fs::write(&segment, &bytes[..bytes.len() - 1]).unwrap();
+    let Err(error) = open_as(&folder, 1) else { panic!("it was opened") };
+    assert!(matches!(error, Error::Corrupt { .. }));
+    assert!(error.to_string().contains("2 entries, and 3 have been counted"), "{error}");
+}
+
+#[tokio::test]
+async fn what_happened_before_the_start_is_not_counted_as_happening_now() {
+    let (folder, _) = filled().await;
+    fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+    let ledger = open_as(&folder, 1).unwrap();
+    assert_eq!(ledger.counters(), Counters::default());
+    ledger.record(opt_in(0)).await.unwrap();
+    ledger.catch_up().await.unwrap();
+    let counters = ledger.counters();
+    assert_eq!((counters.entries, counters.events, counters.duplicates), (1, 1, 1));
+}

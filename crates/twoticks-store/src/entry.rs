@@ -1,0 +1,224 @@
+//! How an entry is written into the journal: a header in postcard, a body compressed and sealed.
+//!
+//! `version 1 | length of the header (4 bytes, little-endian) | header | sealed body`. The header
+//! knows people as keyed hashes only; the body is whatever came, under the key file, bound to its
+//! header. To change the format, raise the version, keep the old one readable, and check in a
+//! fixture of the new one. The events in the header are core's: a change of theirs is a change of
+//! this format, and the fixture says so.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use twoticks_core::clock::Time;
+use twoticks_core::event::Event;
+use twoticks_core::ids::ChannelId;
+
+use crate::error::Error;
+use crate::journal::Position;
+use crate::keys::Keys;
+use crate::ledger::{Batch, Dead, Entry, Kind};
+
+const VERSION: u8 = 1;
+/// What bodies are sealed for.
+const PURPOSE: &str = "journal-body";
+/// Bodies are JSON: the fastest level finds most of it.
+const ZSTD_LEVEL: i32 = 1;
+/// A body in clear never has more bytes than this.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+const STORED: u8 = 0;
+const ZSTD: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    kind: u8,
+    accepted: Time,
+    origin: String,
+    channel: Option<ChannelId>,
+    group: Option<String>,
+    events: Vec<Event>,
+    dead: Vec<Dead>,
+    resolves: Option<Position>,
+}
+
+/// What the fold needs of an entry: everything but the body.
+pub(crate) struct Work {
+    pub(crate) accepted: Time,
+    pub(crate) channel: Option<ChannelId>,
+    pub(crate) group: Option<String>,
+    pub(crate) events: Vec<Event>,
+    /// How many dead parts it has.
+    pub(crate) dead: usize,
+    pub(crate) resolves: Option<Position>,
+}
+
+/// The payload for the journal, and what is left for the fold.
+pub(crate) fn encode(keys: &Keys, batch: Batch) -> (Vec<u8>, Work) {
+    let Batch { kind, accepted, origin, channel, group, events, dead, resolves, body } = batch;
+    let header =
+        Header { kind: kind as u8, accepted, origin, channel, group, events, dead, resolves };
+    let bytes =
+        postcard::to_stdvec(&header).expect("every field of a header has a length that is known");
+    let length = u32::try_from(bytes.len()).expect("events and texts of a batch are bounded");
+    let mut payload = Vec::with_capacity(bytes.len() + body.len() / 2 + 64);
+    payload.push(VERSION);
+    payload.extend_from_slice(&length.to_le_bytes());
+    payload.extend_from_slice(&bytes);
+    if !body.is_empty() {
+        payload.extend_from_slice(&keys.seal(PURPOSE, &bytes, &pack(&body)));
+    }
+    (payload, header.into())
+}
+
+impl From<Header> for Work {
+    fn from(header: Header) -> Self {
+        let Header { kind: _, accepted, origin: _, channel, group, events, dead, resolves } =
+            header;
+        Self { accepted, channel, group, events, dead: dead.len(), resolves }
+    }
+}
+
+/// The entry that `payload` is, with its body opened.
+pub(crate) fn decode(
+    keys: &Keys,
+    folder: &Path,
+    position: Position,
+    payload: &[u8],
+) -> Result<Entry, Error> {
+    let (header, bytes, sealed) = split(folder, position, payload)?;
+    let damaged = || corrupt(folder, position);
+    let body = if sealed.is_empty() {
+        Vec::new()
+    } else {
+        let packed = keys.open_sealed(PURPOSE, bytes, sealed).map_err(|_| damaged())?;
+        unpack(&packed).ok_or_else(damaged)?
+    };
+    let Header { kind, accepted, origin, channel, group, events, dead, resolves } = header;
+    let known = Kind::ALL.into_iter().find(|known| *known as u8 == kind);
+    let kind = known.ok_or_else(|| Error::NewerVersion {
+        what: format!("the kind of the journal's entry {position}"),
+        found: kind.into(),
+        known: Kind::Replay as u64,
+    })?;
+    let batch = Batch { kind, accepted, origin, channel, group, events, dead, resolves, body };
+    Ok(Entry { position, batch })
+}
+
+/// What the fold needs of `payload`; the body stays sealed.
+pub(crate) fn decode_work(
+    folder: &Path,
+    position: Position,
+    payload: &[u8],
+) -> Result<Work, Error> {
+    split(folder, position, payload).map(|(header, ..)| header.into())
+}
+
+fn split<'a>(
+    folder: &Path,
+    position: Position,
+    payload: &'a [u8],
+) -> Result<(Header, &'a [u8], &'a [u8]), Error> {
+    let damaged = || corrupt(folder, position);
+    let (&version, rest) = payload.split_first().ok_or_else(damaged)?;
+    if version > VERSION {
+        return Err(Error::NewerVersion {
+            what: format!("the journal's entry {position}"),
+            found: version.into(),
+            known: VERSION.into(),
+        });
+    }
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| damaged())?;
+    let (header, sealed) = rest.split_at_checked(length).ok_or_else(damaged)?;
+    let parsed = postcard::from_bytes(header).map_err(|_| damaged())?;
+    Ok((parsed, header, sealed))
+}
+
+fn corrupt(folder: &Path, position: Position) -> Error {
+    Error::Corrupt {
+        what: format!("the entry {position}"),
+        place: folder.to_owned(),
+        remedy: "its checksum is right, so it was written like this, or under another key file",
+    }
+}
+
+fn pack(body: &[u8]) -> Vec<u8> {
+    thread_local! {
+        // Making one costs more than compressing a small body.
+        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
+            RefCell::new(zstd::bulk::Compressor::new(ZSTD_LEVEL).ok());
+    }
+    let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.as_mut().and_then(|compressor| compressor.compress(body).ok())
+    });
+    let (how, bytes) = match &compressed {
+        Some(smaller) if smaller.len() < body.len() => (ZSTD, smaller.as_slice()),
+        _ => (STORED, body),
+    };
+    let mut packed = Vec::with_capacity(bytes.len() + 1);
+    packed.push(how);
+    packed.extend_from_slice(bytes);
+    packed
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    match packed.split_first()? {
+        (&STORED, body) => Some(body.to_vec()),
+        (&ZSTD, body) => {
+            let length = zstd::zstd_safe::get_frame_content_size(body).ok()??;
+            let length = usize::try_from(length).ok().filter(|length| *length <= BODY_BYTES_MAX)?;
+            zstd::bulk::decompress(body, length).ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(body: Vec<u8>) -> Batch {
+        Batch {
+            kind: Kind::Webhook,
+            accepted: Time(1_800_000_000_000),
+            origin: "/webhooks/whatsapp".to_owned(),
+            channel: None,
+            group: None,
+            events: vec![],
+            dead: vec![],
+            resolves: None,
+            body,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_comes_back(body: Vec<u8>, repeat in 1_usize..200) {
+            let keys = Keys::from_bytes([1; 32]);
+            let given = batch(body.repeat(repeat));
+            let (payload, _) = encode(&keys, given.clone());
+            let entry = decode(&keys, Path::new("x"), 9, &payload).unwrap();
+            prop_assert_eq!(entry, Entry { position: 9, batch: given });
+        }
+
+        #[test]
+        fn any_rubbish_is_refused_without_a_panic(mut payload: Vec<u8>) {
+            let keys = Keys::from_bytes([1; 32]);
+            prop_assert!(decode(&keys, Path::new("x"), 9, &payload).is_err());
+            payload.splice(0..0, [1, 3, 0, 0, 0]);
+            prop_assert!(decode(&keys, Path::new("x"), 9, &payload).is_err());
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_version_is_told() {
+        let keys = Keys::from_bytes([1; 32]);
+        let (mut payload, _) = encode(&keys, batch(vec![1]));
+        payload[0] = 2;
+        let decoded = decode(&keys, Path::new("x"), 9, &payload);
+        assert!(matches!(decoded, Err(Error::NewerVersion { found: 2, .. })));
+    }
+}

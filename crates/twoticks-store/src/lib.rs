@@ -1,0 +1,25 @@
+//! Keeping events and totals exactly once: the seams, the backends, one suite.
+//!
+//! Two seams, each with a suite that every backend passes: [`ledger::Ledger`] (events and totals)
+//! and [`directory::Directory`] (accounts, keys, channels, templates). [`embedded`] is the ledger
+//! of one machine, [`memory`] that of demonstrations and tests. To add a backend, implement the
+//! seam and add a line with `store_suite!` to `suite.rs`. What always holds: what is acknowledged
+//! survives a crash and is counted exactly once; what is stored says its version; secrets and
+//! bodies are sealed under the key file ([`keys`]).
+#![warn(missing_docs)]
+
+mod digest;
+pub mod directory;
+pub mod embedded;
+mod entry;
+pub mod error;
+pub mod journal;
+pub mod keys;
+mod layout;
+pub mod ledger;
+pub mod lock;
+pub mod memory;
+#[cfg(test)]
+mod suite;
+mod threads;
+pub mod verify;

@@ -1,0 +1,245 @@
+//! The ledger in memory: for demonstrations and tests. It is gone when the process is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use twoticks_core::channel::Channel;
+use twoticks_core::fold::{self, Rows, Touched};
+use twoticks_core::ids::ChannelId;
+use twoticks_core::message::{Message, MessageKey};
+use twoticks_core::query::{Point, Query, Series};
+use twoticks_core::tap::{Tap, TapKey};
+use twoticks_core::totals::{Cell, Totals};
+
+use crate::digest::{Digester, Table};
+use crate::error::Error;
+use crate::journal::Position;
+use crate::layout;
+use crate::ledger::{
+    Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Ledger,
+    Receipt, check,
+};
+
+/// Everything in maps, behind one lock.
+#[derive(Default)]
+pub struct MemoryLedger {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    closed: bool,
+    entries: Vec<Entry>,
+    dead: BTreeSet<Position>,
+    tables: Tables,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Tables {
+    messages: BTreeMap<MessageKey, Touched<Message>>,
+    taps: BTreeMap<TapKey, Touched<Tap>>,
+    channels: BTreeMap<ChannelId, Arc<Channel>>,
+    cells: BTreeMap<Cell, Totals>,
+    overflows: u64,
+}
+
+impl MemoryLedger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every row as it would be stored, sorted.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        self.lock().tables.rows()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
+        check(&batch)?;
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(Error::Closed);
+        }
+        let Inner { entries, dead, tables, counters, .. } = &mut *inner;
+        let position = entries.len() as u64 + 1;
+        for event in &batch.events {
+            let Ok(outcome) = fold::apply(tables, batch.accepted, event);
+            counters.count(outcome);
+        }
+        counters.entries += 1;
+        counters.dead += batch.dead.len() as u64;
+        counters.overflows = tables.overflows;
+        if !batch.dead.is_empty() {
+            dead.insert(position);
+        }
+        if let Some(resolved) = batch.resolves.filter(|resolved| *resolved != position) {
+            dead.remove(&resolved);
+        }
+        entries.push(Entry { position, batch });
+        Ok(Receipt { position })
+    }
+
+    async fn series(&self, query: Query) -> Result<Vec<Point>, Error> {
+        let inner = self.lock();
+        let mut series = Series::new(&query);
+        for (cell, totals) in &inner.tables.cells {
+            series
+                .add(cell, totals)
+                .map_err(|error| Error::Unavailable { doing: "adding up", source: error.into() })?;
+        }
+        Ok(series.finish())
+    }
+
+    async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {
+        let row = self.lock().tables.channels.get(channel).cloned();
+        Ok(row.map(|row| Channel::clone(&row)).unwrap_or_default())
+    }
+
+    async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
+        let inner = self.lock();
+        let skip = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
+        Ok(page(inner.entries.iter().skip(skip), most))
+    }
+
+    async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
+        let inner = self.lock();
+        let of_group = inner.entries.iter().filter(|entry| {
+            entry.batch.channel.as_ref() == Some(channel)
+                && entry.batch.group.as_deref() == Some(group)
+        });
+        Ok(of_group.take(GROUP_ENTRIES_MAX).cloned().collect())
+    }
+
+    async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
+        let inner = self.lock();
+        let dead = inner.dead.range(from..).filter_map(|position| {
+            inner.entries.get(usize::try_from(position.checked_sub(1)?).ok()?)
+        });
+        Ok(page(dead, most))
+    }
+
+    async fn digest(&self) -> Result<Digest, Error> {
+        let inner = self.lock();
+        let mut digester = Digester::new(inner.entries.len() as u64);
+        for (table, key, value) in inner.tables.rows() {
+            digester.row(table, &key, &value);
+        }
+        Ok(digester.finish())
+    }
+
+    fn counters(&self) -> Counters {
+        self.lock().counters
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.lock().closed = true;
+        Ok(())
+    }
+}
+
+impl Tables {
+    /// Every row as it would be stored, sorted.
+    fn rows(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        let Self { messages, taps, channels, cells, overflows: _ } = self;
+        let mut rows = Vec::with_capacity(messages.len() + taps.len() + cells.len());
+        for (key, row) in messages {
+            rows.push((Table::Messages, layout::message(key), layout::value(row)));
+        }
+        for (key, row) in taps {
+            rows.push((Table::Taps, layout::tap(key), layout::value(row)));
+        }
+        for (key, row) in channels {
+            rows.push((Table::Channels, layout::channel(key), layout::value(row.as_ref())));
+        }
+        for (key, row) in cells {
+            let (table, key) = layout::cell(key);
+            rows.push((table.into(), key, layout::value(row)));
+        }
+        rows.sort_unstable();
+        rows
+    }
+}
+
+/// At most `most` entries, and no more bytes than a list may have.
+fn page<'a>(entries: impl Iterator<Item = &'a Entry>, most: usize) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fitting = entries.take(most.min(ENTRIES_MAX)).take_while(|entry| {
+        let fits = bytes == 0 || bytes + entry.batch.body.len() <= ENTRIES_BYTES_MAX;
+        bytes += entry.batch.body.len();
+        fits
+    });
+    fitting.cloned().collect()
+}
+
+impl Rows for Tables {
+    type Error = Infallible;
+
+    fn message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Infallible> {
+        Ok(self.messages.get(key).cloned())
+    }
+
+    fn put_message(&mut self, key: MessageKey, row: Touched<Message>) -> Result<(), Infallible> {
+        self.messages.insert(key, row);
+        Ok(())
+    }
+
+    fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Infallible> {
+        Ok(self.taps.get(key).cloned())
+    }
+
+    fn put_tap(&mut self, key: TapKey, row: Touched<Tap>) -> Result<(), Infallible> {
+        self.taps.insert(key, row);
+        Ok(())
+    }
+
+    fn channel(&mut self, channel: &ChannelId) -> Result<Arc<Channel>, Infallible> {
+        Ok(self.channels.get(channel).cloned().unwrap_or_default())
+    }
+
+    fn put_channel(&mut self, channel: ChannelId, row: Channel) -> Result<(), Infallible> {
+        self.channels.insert(channel, Arc::new(row));
+        Ok(())
+    }
+
+    fn add(&mut self, cell: Cell, change: &Totals) -> Result<(), Infallible> {
+        let known = self.cells.get(&cell).cloned().unwrap_or_default();
+        match known.checked_add(change) {
+            None => self.overflows += 1,
+            Some(sum) if sum.is_zero() => drop(self.cells.remove(&cell)),
+            Some(sum) => drop(self.cells.insert(cell, sum)),
+        }
+        Ok(())
+    }
+
+    fn each_message(
+        &mut self,
+        channel: &ChannelId,
+        visit: &mut dyn FnMut(&MessageKey, &Touched<Message>),
+    ) -> Result<(), Infallible> {
+        let of_channel = self.messages.iter().filter(|(key, _)| key.channel == *channel);
+        of_channel.for_each(|(key, row)| visit(key, row));
+        Ok(())
+    }
+
+    fn each_tap(
+        &mut self,
+        channel: &ChannelId,
+        visit: &mut dyn FnMut(&TapKey, &Touched<Tap>),
+    ) -> Result<(), Infallible> {
+        let of_channel = self.taps.iter().filter(|(key, _)| key.channel == *channel);
+        of_channel.for_each(|(key, row)| visit(key, row));
+        Ok(())
+    }
+}

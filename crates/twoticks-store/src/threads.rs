@@ -1,0 +1,43 @@
+//! Threads of the store: named, and none of them survives a panic of its own.
+//!
+//! A panic in the writer or the fold is a bug, and what it leaves is half-known: which records
+//! are on disk, which rows are changed. Counting on from there could lose or double counts, so
+//! the process ends and the next one starts from what is committed.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use crate::error::Error;
+
+/// Starts a thread; a panic in it aborts the process.
+pub(crate) fn start(
+    name: &'static str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let bomb = Bomb(name);
+        work();
+        std::mem::forget(bomb);
+    })
+}
+
+/// Does what blocks away from the runtime's threads. A panic in it is one of the caller.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_cancelled() => Err(Error::Closed),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Aborts the process when it is dropped, which happens on a panic only.
+struct Bomb(&'static str);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        tracing::error!(thread.name = self.0, "thread {} panicked, the process ends", self.0);
+        std::process::abort();
+    }
+}

@@ -1,0 +1,600 @@
+//! The command line as types; its help and `docs/reference/cli.md` come from here.
+//!
+//! To add a command, add a variant with a sentence above it, and its arm in `main.rs`. What always
+//! holds: every command has help that is a sentence, data goes to standard output, all else to
+//! standard error, and the exit status is 0, 1 (it did not work) or 2 (wrong usage).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use twoticks_core::event::{Button, ButtonKind, Category};
+use twoticks_core::ids::{ChannelId, InvalidId, PhoneNumber, Text};
+use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
+
+/// WhatsApp ROI metrics: speaks CAMS to the official SDKs and counts every webhook exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "twoticks", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration; else `twoticks.toml`, if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder with everything that is kept; else `data.folder` of the configuration.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Answer with JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the server.
+    Serve(Serve),
+    /// Runs a server that is full of invented data, to look at and to write code against.
+    Demo(Demo),
+    /// Makes a data folder, a key file, a configuration, an account, its root key and a channel.
+    Init(Init),
+    /// Access keys, and whose they are: accounts, users, sessions.
+    #[command(subcommand)]
+    Key(Key),
+    /// Who may do what.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Channels with their phone numbers, templates and secrets.
+    #[command(subcommand)]
+    Channel(Channel),
+    /// What was sent.
+    #[command(subcommand)]
+    Message(Message),
+    /// Takes in sends and webhooks from a file of one JSON object a line.
+    ///
+    /// A line is `{"send": {"phone_number_id", "wamid", "to", "template_code", "language",
+    /// "time"}}`, `{"webhook": {…}, "accepted": ms}` or `{"receipts": […]}`. A line that will not
+    /// do is told on standard error and the others are taken in. Exit status 0 if no line or part
+    /// of one was dead, 1 otherwise.
+    Import(Import),
+    /// Takes dead letters in again, after what was missing has been added.
+    ///
+    /// With a file, takes in an exported journal instead: the lines of `import`.
+    Replay(Replay),
+    /// Rebuilds the ledger from the journal and compares. Exit status 1 if there is a difference.
+    Verify,
+    /// Says what the server would say to a recorded request, and where a signature goes wrong.
+    ///
+    /// FILE has the form of `crates/twoticks-wire/tests/data/signing` (its README describes it).
+    /// The verdict goes to standard output. Exit status 0 if it is the one that the file expects,
+    /// or `OK` if the file expects none; 1 otherwise.
+    Check(Check),
+    /// Looks for what may be wrong: clock, disk, key file, port. Exit status 1 if something is.
+    Doctor,
+    /// Prints the configuration that holds, without secrets.
+    Config,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen, such as 127.0.0.1:8080; else `listen.address` of the configuration.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// The same number gives the same ids, keys and counts. Without it, keys are random.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// What the account is called.
+    #[arg(long, default_value = "main", value_parser = text)]
+    pub(crate) account: Text,
+    /// The channel's id, `CustSpaceId` at the CAMS door; else one is made up.
+    #[arg(long, value_name = "ID", value_parser = channel_id)]
+    pub(crate) channel: Option<ChannelId>,
+    #[command(flatten)]
+    pub(crate) secrets: ChannelSecrets,
+}
+
+/// Where the secrets of a channel come from.
+#[derive(Debug, Args)]
+pub(crate) struct ChannelSecrets {
+    /// A file with the secret of the WhatsApp app; else one is made up.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) app_secret_file: Option<PathBuf>,
+    /// A file with the token of the webhook handshake; else one is made up.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) verify_token_file: Option<PathBuf>,
+}
+
+/// Which account is meant.
+#[derive(Debug, Args)]
+pub(crate) struct OfAccount {
+    /// The account, where there are several.
+    #[arg(long, value_name = "UID", value_parser = uid)]
+    pub(crate) account: Option<Uid>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Makes an access key and prints its secret, once.
+    Add {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Whose it is; else the account's own (root).
+        #[arg(long, value_parser = name)]
+        user: Option<Name>,
+        /// For callers that sign with RSA: a file with their public key, PEM.
+        #[arg(long, value_name = "FILE")]
+        rsa_public_key: Option<PathBuf>,
+        /// Refuse signatures of version 1 (HMAC-SHA1).
+        #[arg(long)]
+        no_v1: bool,
+    },
+    /// Lists access keys and sessions, without secrets.
+    List(OfAccount),
+    /// Lets an access key be used again.
+    Enable {
+        /// The access key.
+        #[arg(value_parser = access_key_id)]
+        id: AccessKeyId,
+    },
+    /// Refuses an access key from now on.
+    Disable {
+        /// The access key.
+        #[arg(value_parser = access_key_id)]
+        id: AccessKeyId,
+    },
+    /// Takes an access key away, or ends a session.
+    Remove {
+        /// The access key.
+        #[arg(value_parser = access_key_id)]
+        id: AccessKeyId,
+    },
+    /// Mints temporary credentials (STS) and prints them, once.
+    Session {
+        #[command(flatten)]
+        of: OfAccount,
+        /// The role.
+        #[arg(long, value_parser = name)]
+        role: Name,
+        /// What the session is called.
+        #[arg(long, default_value = "session", value_parser = name)]
+        name: Name,
+        /// After how long it ends, such as `30m` or `2h`: a quarter of an hour to twelve hours.
+        #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = seconds)]
+        expires: i64,
+        /// A policy of the role; may be given several times.
+        #[arg(long = "attach", value_name = "POLICY", value_parser = name)]
+        policies: Vec<Name>,
+        /// A file with a policy document that narrows the session further.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+    /// Prints a link to the dashboard, good for a quarter of an hour.
+    Dashboard(OfAccount),
+    /// RAM users.
+    #[command(subcommand)]
+    User(User),
+    /// Accounts.
+    #[command(subcommand)]
+    Account(Account),
+    /// Gives a user a code for a channel (`IsvCode`) and prints it, once.
+    IsvCode {
+        #[command(flatten)]
+        of: OfAccount,
+        /// The user.
+        #[arg(long, value_parser = name)]
+        user: Name,
+        /// The channel.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: ChannelId,
+        /// Take the code away instead.
+        #[arg(long)]
+        remove: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Makes a RAM user.
+    Add {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its name.
+        #[arg(value_parser = name)]
+        name: Name,
+        /// It needs an `IsvCode` for each channel.
+        #[arg(long)]
+        isv_scoped: bool,
+        /// A policy to attach; may be given several times.
+        #[arg(long = "attach", value_name = "POLICY", value_parser = name)]
+        policies: Vec<Name>,
+    },
+    /// Lists RAM users.
+    List(OfAccount),
+    /// Takes a RAM user away, with its keys.
+    Remove {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its name.
+        #[arg(value_parser = name)]
+        name: Name,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Makes an account.
+    Add {
+        /// What it is called.
+        #[arg(value_parser = text)]
+        name: Text,
+    },
+    /// Lists accounts.
+    List,
+    /// Subscribes an account to the product; a new one is.
+    Subscribe(OfAccount),
+    /// Ends an account's subscription: its calls get `Product.Unsubscript`.
+    Unsubscribe(OfAccount),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Adds a policy, or gives it another document.
+    Add {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its name.
+        #[arg(value_parser = name)]
+        name: Name,
+        /// A file with the document: JSON of RAM's version "1".
+        file: PathBuf,
+    },
+    /// Lists policies with their documents and whom they are attached to.
+    List(OfAccount),
+    /// Takes a policy away; it must not be attached.
+    Remove {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its name.
+        #[arg(value_parser = name)]
+        name: Name,
+    },
+    /// Attaches a policy to a user.
+    Attach {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its name.
+        #[arg(value_parser = name)]
+        name: Name,
+        /// The user.
+        #[arg(long, value_parser = name)]
+        user: Name,
+    },
+    /// Detaches a policy from a user.
+    Detach {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its name.
+        #[arg(value_parser = name)]
+        name: Name,
+        /// The user.
+        #[arg(long, value_parser = name)]
+        user: Name,
+    },
+    /// Says whether a call would be allowed, and which statement decides.
+    Simulate(Simulate),
+    /// Opens the `EncodedDiagnosticMessage` of a denial.
+    Decode {
+        /// The message, as the caller got it.
+        message: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    #[command(flatten)]
+    pub(crate) of: OfAccount,
+    /// The user who would call.
+    #[arg(long, value_parser = name, conflicts_with = "key")]
+    pub(crate) user: Option<Name>,
+    /// The access key or session that would call; without user and key it is the account itself.
+    #[arg(long, value_name = "ID", value_parser = access_key_id)]
+    pub(crate) key: Option<AccessKeyId>,
+    /// What would be called, such as `cams:SendChatappMessage`.
+    #[arg(long)]
+    pub(crate) action: String,
+    /// The last part of the resource's name; `*` for operations that are about none.
+    #[arg(long, default_value = "*")]
+    pub(crate) resource: String,
+    /// The address it would come from.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) source_ip: Option<std::net::IpAddr>,
+    /// It would come over TLS.
+    #[arg(long)]
+    pub(crate) secure_transport: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Channel {
+    /// Makes a channel and prints its secrets, once.
+    Add {
+        #[command(flatten)]
+        of: OfAccount,
+        /// Its id, `CustSpaceId` at the CAMS door; else one is made up.
+        #[arg(value_parser = channel_id)]
+        id: Option<ChannelId>,
+        /// What people call it.
+        #[arg(long, value_parser = text)]
+        name: Option<Text>,
+        /// The WhatsApp Business account behind it.
+        #[arg(long, value_name = "ID", value_parser = text)]
+        waba_id: Option<Text>,
+        #[command(flatten)]
+        secrets: ChannelSecrets,
+        /// Where its statuses come from.
+        #[arg(long, value_enum, default_value = "cloud-api")]
+        statuses: Statuses,
+    },
+    /// Lists channels, without secrets.
+    List(OfAccount),
+    /// Takes a channel away; what it counted stays.
+    Remove {
+        /// The channel.
+        #[arg(value_parser = channel_id)]
+        id: ChannelId,
+    },
+    /// Phone numbers.
+    #[command(subcommand)]
+    Number(Number),
+    /// Templates.
+    #[command(subcommand)]
+    Template(Template),
+    /// Secrets of a channel.
+    #[command(subcommand)]
+    Secret(Secret),
+}
+
+/// Where statuses come from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Statuses {
+    /// Webhooks of WhatsApp's Cloud API.
+    CloudApi,
+    /// Receipts of CAMS.
+    Receipts,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Number {
+    /// Puts a phone number with a channel.
+    Add {
+        /// The number, digits.
+        #[arg(value_parser = phone_number)]
+        number: PhoneNumber,
+        /// Meta's id for it.
+        #[arg(long, value_name = "ID", value_parser = text)]
+        phone_number_id: Text,
+        /// The channel.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: ChannelId,
+    },
+    /// Lists phone numbers.
+    List {
+        /// The channel; else all.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: Option<ChannelId>,
+    },
+    /// Takes a phone number away.
+    Remove {
+        /// The number, digits.
+        #[arg(value_parser = phone_number)]
+        number: PhoneNumber,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Template {
+    /// Adds a template, or changes it.
+    Add {
+        /// Its code, `TemplateCode` at the CAMS door.
+        #[arg(value_parser = text)]
+        code: Text,
+        /// The channel.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: ChannelId,
+        /// Its language, as the provider spells it, such as `en` or `pt_BR`.
+        #[arg(long, value_parser = text)]
+        language: Text,
+        /// What it is for: `marketing`, `utility` or `authentication`.
+        #[arg(long, value_parser = category)]
+        category: Category,
+        /// Its name at Meta; else its code.
+        #[arg(long, value_parser = text)]
+        name: Option<Text>,
+        /// Its id at Meta.
+        #[arg(long, value_name = "ID", value_parser = text)]
+        meta_id: Option<Text>,
+        /// A button: `quick_reply:TEXT`, `url:TEXT` or `phone_number:TEXT`; several in order.
+        #[arg(long = "button", value_parser = button)]
+        buttons: Vec<Button>,
+    },
+    /// Lists templates.
+    List {
+        /// The channel; else all.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: Option<ChannelId>,
+    },
+    /// Takes a template away.
+    Remove {
+        /// Its code.
+        #[arg(value_parser = text)]
+        code: Text,
+        /// The channel.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: ChannelId,
+        /// Its language.
+        #[arg(long, value_parser = text)]
+        language: Text,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Replaces a secret and prints the new one, once. An app secret is added: until the old one
+    /// is dropped, both are good.
+    Rotate {
+        /// The channel.
+        #[arg(value_parser = channel_id)]
+        channel: ChannelId,
+        /// Which one.
+        #[arg(long, value_enum)]
+        which: Which,
+        /// A file with the new one; else it is made up.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Drops all app secrets but the newest.
+    DropOld {
+        /// The channel.
+        #[arg(value_parser = channel_id)]
+        channel: ChannelId,
+    },
+}
+
+/// A secret of a channel.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Which {
+    /// The secret of the WhatsApp app, which signs webhooks.
+    App,
+    /// The token of the webhook handshake.
+    Verify,
+    /// The path of the receipts door.
+    Receipts,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Message {
+    /// Lists the recipients of a mass send with their message ids.
+    List {
+        /// `GroupMessageId` of the mass send.
+        #[arg(long, value_name = "ID")]
+        group: String,
+        /// The channel, if only one is meant.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: Option<ChannelId>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file; `-` is standard input.
+    pub(crate) file: PathBuf,
+    /// Only say, as JSON and per line, what would be counted.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// An exported journal; `-` is standard input. Without it, the dead letters.
+    pub(crate) file: Option<PathBuf>,
+    /// Only say what would be counted.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The recorded request; `-` is standard input.
+    pub(crate) file: PathBuf,
+}
+
+fn name(text: &str) -> Result<Name, InvalidId> {
+    Name::new(text)
+}
+
+fn uid(text: &str) -> Result<Uid, InvalidId> {
+    Uid::new(text)
+}
+
+fn access_key_id(text: &str) -> Result<AccessKeyId, InvalidId> {
+    AccessKeyId::new(text)
+}
+
+fn channel_id(text: &str) -> Result<ChannelId, InvalidId> {
+    ChannelId::new(text)
+}
+
+fn phone_number(text: &str) -> Result<PhoneNumber, InvalidId> {
+    PhoneNumber::new(text)
+}
+
+fn text(text: &str) -> Result<Text, InvalidId> {
+    Text::new(text)
+}
+
+fn category(text: &str) -> Result<Category, String> {
+    Category::parse(text).ok_or_else(|| "write `marketing`, `utility` or `authentication`".into())
+}
+
+fn button(given: &str) -> Result<Button, String> {
+    let rule = "write `quick_reply:TEXT`, `url:TEXT` or `phone_number:TEXT`";
+    let (kind, text) = given.split_once(':').ok_or(rule)?;
+    let kind = match kind {
+        "quick_reply" => ButtonKind::QuickReply,
+        "url" => ButtonKind::Url,
+        "phone_number" => ButtonKind::PhoneNumber,
+        _ => return Err(rule.into()),
+    };
+    Ok(Button { kind, text: Text::new(text).map_err(|error| error.to_string())? })
+}
+
+fn seconds(given: &str) -> Result<i64, String> {
+    let duration: jiff::SignedDuration =
+        given.parse().map_err(|_| "write a duration such as `30m` or `2h`".to_owned())?;
+    Ok(duration.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_and_every_option_has_help() {
+        let mut commands = vec![Cli::command()];
+        while let Some(mut command) = commands.pop() {
+            command.build();
+            let name = command.get_name().to_owned();
+            assert!(command.get_about().is_some(), "{name}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{name}: {}", arg.get_id());
+            }
+            commands
+                .extend(command.get_subcommands().filter(|it| it.get_name() != "help").cloned());
+        }
+    }
+
+    #[test]
+    fn buttons_are_a_kind_and_a_text() {
+        let made = button("url:Shop: now").unwrap();
+        assert_eq!((made.kind, made.text.as_str()), (ButtonKind::Url, "Shop: now"));
+        for bad in ["Shop", "link:Shop", "url:\n"] {
+            assert!(button(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `check`: the signature debugger.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use twoticks_wire::transcript::{self, TRANSCRIPT_MAX, Verdict};
+
+use crate::output;
+
+/// Says what the server would say to the request in `path`; whether it is what was expected.
+///
+/// # Errors
+/// If the file cannot be read or judged.
+pub(crate) fn run(path: &Path, as_json: bool) -> Result<bool> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(TRANSCRIPT_MAX).unwrap_or(u64::MAX) + 1;
+    if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes).context("cannot read on")?;
+    } else {
+        let reading = || format!("cannot read `{}`", path.display());
+        let file = std::fs::File::open(path).with_context(reading)?;
+        file.take(limit).read_to_end(&mut bytes).with_context(reading)?;
+    }
+    let transcript = transcript::parse(&bytes)?;
+    let verdict = transcript::verdict(&transcript)?;
+    let expected = transcript.expected.as_ref().map(|it| it.verdict.as_str());
+    let expected = expected.filter(|verdict| !verdict.is_empty());
+    let as_expected = verdict.name == expected.unwrap_or("OK");
+    if as_json {
+        output::value(true, &shown(&verdict, expected))?;
+    } else {
+        output::data(&format!("{}\n", verdict.name))?;
+    }
+    if verdict.name != "OK" {
+        output::note(explained(&verdict).trim_end());
+    }
+    if !as_expected && let Some(expected) = expected {
+        output::note(&format!("the file expects `{expected}`"));
+    }
+    Ok(as_expected)
+}
+
+fn shown(verdict: &Verdict, expected: Option<&str>) -> serde_json::Value {
+    let difference = verdict.difference.as_ref().map(|it| {
+        json!({
+            "of": it.of, "line": it.line, "column": it.column, "expected": it.expected,
+            "calculated": it.calculated,
+        })
+    });
+    json!({
+        "verdict": verdict.name, "expected": expected, "scheme": verdict.scheme.name(),
+        "action": verdict.action, "version": verdict.version, "params": verdict.params,
+        "message": verdict.refusal.as_ref().map(|refusal| refusal.message().into_owned()),
+        "canonical_request": verdict.calculation.as_ref().and_then(|it| it.canonical_request.clone()),
+        "string_to_sign": verdict.calculation.as_ref().map(|it| it.string_to_sign.clone()),
+        "difference": difference,
+    })
+}
+
+/// Why, for a person: the refusal, where the texts part, and what the server signs.
+fn explained(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let mut add = |line: &str| writeln!(text, "{line}").expect("writing to a `String` never fails");
+    if let Some(refusal) = &verdict.refusal {
+        add(&refusal.message());
+    }
+    if let Some(it) = &verdict.difference {
+        add(&format!("first difference in the {}, line {}, column {}:", it.of, it.line, it.column));
+        add(&format!("  expected   {}", it.expected));
+        add(&format!("  calculated {}", it.calculated));
+    }
+    if let Some(calculation) = &verdict.calculation
+        && verdict.difference.is_none()
+    {
+        if let Some(canonical) = &calculation.canonical_request {
+            add(&format!("the server's canonical request:\n{canonical}"));
+        }
+        add(&format!("the server's string to sign:\n{}", calculation.string_to_sign));
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! Reaching the data: through the server that runs on the folder, or by opening the folder.
+//!
+//! Either way the same commands do the same things. What always holds: a folder is opened by one
+//! process at a time, nothing is made where there is nothing, and it is closed in order.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use twoticks_core::clock::Clock;
+use twoticks_server::app::{App, Surroundings};
+use twoticks_server::carrier::LocalCarrier;
+use twoticks_server::control::socket::Remote;
+use twoticks_server::control::{Command, execute};
+use twoticks_store::directory::file::FileDirectory;
+use twoticks_store::embedded::Embedded;
+use twoticks_store::keys::Keys;
+
+use crate::config::Config;
+
+/// The data, one way or the other.
+pub(crate) enum Data {
+    /// A server has it.
+    Running(Box<Remote>),
+    /// This process has it.
+    Opened(Arc<App>),
+}
+
+impl Data {
+    /// Reaches the data that `config` names.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be opened.
+    pub(crate) async fn reach(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        if let Some(remote) = Remote::connect(&config.data.folder).await? {
+            return Ok(Self::Running(Box::new(remote)));
+        }
+        Ok(Self::Opened(open(config, clock, false).await?))
+    }
+
+    /// Has `command` done.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub(crate) async fn ask(&mut self, command: Command) -> Result<Value> {
+        Ok(match self {
+            Self::Running(remote) => remote.ask(&command).await?,
+            Self::Opened(app) => Box::pin(execute(app, command)).await?,
+        })
+    }
+
+    /// Lets go of it; what was acknowledged is kept either way.
+    ///
+    /// # Errors
+    /// If the folder could not be closed in order.
+    pub(crate) async fn close(self) -> Result<()> {
+        match self {
+            Self::Running(_) => Ok(()),
+            Self::Opened(app) => {
+                app.ledger.close().await.context("the data folder could not be closed in order")
+            }
+        }
+    }
+}
+
+/// Opens the folder that `config` names. A demo's pages say that its data is invented.
+///
+/// # Errors
+/// If there is none, another process has it, or its key is not the right one.
+pub(crate) async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    is_demo: bool,
+) -> Result<Arc<App>> {
+    let folder = config.data.folder.clone();
+    if !folder.is_dir() {
+        bail!(
+            "there is no data folder `{}`; `twoticks init` makes one, --data-dir names another",
+            folder.display()
+        );
+    }
+    let keys = Arc::new(keys(config)?);
+    let (ledger, directory) = tokio::task::spawn_blocking({
+        let keys = Arc::clone(&keys);
+        move || -> Result<_> {
+            let doing = || format!("cannot open the data folder `{}`", folder.display());
+            let ledger = Embedded::open(&folder, Arc::clone(&keys)).with_context(doing)?;
+            let directory = FileDirectory::open(&folder, keys).with_context(doing)?;
+            Ok((ledger, directory))
+        }
+    })
+    .await
+    .context("opening the data folder panicked")??;
+    let surroundings = Surroundings {
+        clock,
+        keys,
+        ledger: Arc::new(ledger),
+        directory: Arc::new(directory),
+        carrier: Arc::new(LocalCarrier),
+    };
+    Ok(Arc::new(App { is_demo, ..App::new(config.server.clone(), surroundings) }))
+}
+
+/// The key of the data folder.
+///
+/// # Errors
+/// If it cannot be had.
+pub(crate) fn keys(config: &Config) -> Result<Keys> {
+    match config.key()? {
+        Some(keys) => Ok(keys),
+        None => Keys::open(&config.key_file())
+            .context("`twoticks init` makes a key file, `keys.file` names another"),
+    }
+}
