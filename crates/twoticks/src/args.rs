@@ -7,9 +7,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twoticks_core::event::{Button, ButtonKind, Category};
-use twoticks_core::ids::{ChannelId, InvalidId, PhoneNumber, Text};
+use twoticks_core::event::{Button, Category};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
+
+use crate::values::{
+    access_key_id, button, category, channel_id, name, phone_number, seconds, text, uid,
+};
 
 /// WhatsApp ROI metrics: speaks CAMS to the official SDKs and counts every webhook exactly once.
 #[derive(Debug, Parser)]
@@ -36,7 +40,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs the server.
+    /// Runs the server. With `--json` it prints one line with its endpoint when it is ready.
     Serve(Serve),
     /// Runs a server that is full of invented data, to look at and to write code against.
     Demo(Demo),
@@ -522,52 +526,6 @@ pub(crate) struct Check {
     pub(crate) file: PathBuf,
 }
 
-fn name(text: &str) -> Result<Name, InvalidId> {
-    Name::new(text)
-}
-
-fn uid(text: &str) -> Result<Uid, InvalidId> {
-    Uid::new(text)
-}
-
-fn access_key_id(text: &str) -> Result<AccessKeyId, InvalidId> {
-    AccessKeyId::new(text)
-}
-
-fn channel_id(text: &str) -> Result<ChannelId, InvalidId> {
-    ChannelId::new(text)
-}
-
-fn phone_number(text: &str) -> Result<PhoneNumber, InvalidId> {
-    PhoneNumber::new(text)
-}
-
-fn text(text: &str) -> Result<Text, InvalidId> {
-    Text::new(text)
-}
-
-fn category(text: &str) -> Result<Category, String> {
-    Category::parse(text).ok_or_else(|| "write `marketing`, `utility` or `authentication`".into())
-}
-
-fn button(given: &str) -> Result<Button, String> {
-    let rule = "write `quick_reply:TEXT`, `url:TEXT` or `phone_number:TEXT`";
-    let (kind, text) = given.split_once(':').ok_or(rule)?;
-    let kind = match kind {
-        "quick_reply" => ButtonKind::QuickReply,
-        "url" => ButtonKind::Url,
-        "phone_number" => ButtonKind::PhoneNumber,
-        _ => return Err(rule.into()),
-    };
-    Ok(Button { kind, text: Text::new(text).map_err(|error| error.to_string())? })
-}
-
-fn seconds(given: &str) -> Result<i64, String> {
-    let duration: jiff::SignedDuration =
-        given.parse().map_err(|_| "write a duration such as `30m` or `2h`".to_owned())?;
-    Ok(duration.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -586,15 +544,6 @@ mod tests {
             }
             commands
                 .extend(command.get_subcommands().filter(|it| it.get_name() != "help").cloned());
-        }
-    }
-
-    #[test]
-    fn buttons_are_a_kind_and_a_text() {
-        let made = button("url:Shop: now").unwrap();
-        assert_eq!((made.kind, made.text.as_str()), (ButtonKind::Url, "Shop: now"));
-        for bad in ["Shop", "link:Shop", "url:\n"] {
-            assert!(button(bad).is_err(), "{bad}");
         }
     }
 }

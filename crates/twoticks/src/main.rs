@@ -19,6 +19,7 @@ mod marker;
 mod output;
 mod reach;
 mod serve;
+mod values;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -76,17 +77,19 @@ async fn run(cli: Cli) -> Result<bool> {
         _ => {}
     }
     let config = config::read(&overrides)?;
+    serve::outlive_file_size_limit()?;
     let serves = matches!(command, args::Command::Serve(_) | args::Command::Demo(_));
     log(&config, serves)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match command {
-        args::Command::Serve(_) => serve::run(&config, clock).await.map(|()| true),
+        args::Command::Serve(_) => serve::run(&config, clock, as_json).await.map(|()| true),
         args::Command::Demo(args) => demo::run(&config, args.seed, as_json).await.map(|()| true),
         args::Command::Init(args) => init::run(&config, clock, &args, as_json).await.map(|()| true),
         args::Command::Doctor => doctor::run(&config, clock, as_json).await,
         args::Command::Config => shown(&config, as_json).map(|()| true),
         // It was done above, without a configuration.
         args::Command::Check(args) => check::run(&args.file, as_json),
+        args::Command::Key(args::Key::Dashboard(of)) => dashboard(&config, of, as_json).await,
         args::Command::Key(command) => simple(&config, commands::key(command)?, as_json).await,
         args::Command::Policy(command) => {
             simple(&config, commands::policy(command)?, as_json).await
@@ -142,6 +145,18 @@ fn shown(config: &Config, as_json: bool) -> Result<()> {
 /// Has a command done and prints its answer.
 async fn simple(config: &Config, command: Command, as_json: bool) -> Result<bool> {
     judged(config, command, as_json, "working", |_| true).await
+}
+
+/// Prints a link to the dashboard, as it is reached from this machine.
+async fn dashboard(config: &Config, of: args::OfAccount, as_json: bool) -> Result<bool> {
+    let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
+    let answer = data.ask(commands::key(args::Key::Dashboard(of))?).await;
+    data.close().await?;
+    let answer = answer?;
+    let path = answer.get("path").and_then(Value::as_str).unwrap_or_default();
+    let link = format!("http://{}{path}", config.listen.address);
+    output::value(as_json, &serde_json::json!({ "dashboard": link }))?;
+    Ok(true)
 }
 
 /// Has a command done, prints its answer, and says whether that is good. What takes long says

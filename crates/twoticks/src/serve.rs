@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -19,26 +20,26 @@ use twoticks_server::control::socket;
 use twoticks_server::run;
 
 use crate::config::Config;
-use crate::{marker, reach};
+use crate::{marker, output, reach};
 
 /// How long open requests may take to finish when the server stops.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// SIGXFSZ, which has no name in tokio; 25 on Linux (but for MIPS), macOS and the BSDs.
 const FILE_SIZE_EXCEEDED: i32 = 25;
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it is told to stop. With `as_json` it prints one line when callers can
+/// connect: `{"endpoint": "http://HOST:PORT"}`.
 ///
 /// # Errors
 /// If it cannot start, or did not stop in order.
-pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> Result<()> {
+pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -> Result<()> {
     let listener = listen(config.listen_address()?).await?;
-    let address = listener.local_addr().context("the listener has no address")?;
     marker::refuse_demo(&config.data.folder)?;
     let app = reach::open(config, clock, false).await?;
-    info!(
-        server.address = %address, data.folder = %config.data.folder.display(),
-        "listening on {address}"
-    );
+    if as_json {
+        let address = listener.local_addr().context("the listener has no address")?;
+        output::value(true, &json!({"endpoint": format!("http://{address}")}))?;
+    }
     until_stopped(app, listener, config, std::future::pending()).await
 }
 
@@ -62,13 +63,16 @@ pub(crate) async fn until_stopped(
     config: &Config,
     also: impl Future<Output = ()>,
 ) -> Result<()> {
-    // Once somebody listens to it, the signal does not end the process any more.
-    drop(listen_to(SignalKind::from_raw(FILE_SIZE_EXCEEDED))?);
     let mut signals = Signals {
         interrupt: listen_to(SignalKind::interrupt())?,
         terminate: listen_to(SignalKind::terminate())?,
     };
     socket::serve(socket::bind(&config.data.folder)?, &app);
+    let address = listener.local_addr().context("the listener has no address")?;
+    info!(
+        server.address = %address, data.folder = %config.data.folder.display(),
+        "listening on {address}"
+    );
     let (first, stop) = oneshot::channel::<()>();
     let impatience = async move {
         signals.next().await;
@@ -95,6 +99,15 @@ pub(crate) async fn until_stopped(
             std::process::exit(1)
         }
     }
+}
+
+/// Makes a write beyond the limit of a file's size an error instead of the end of the process:
+/// once somebody has listened to the signal, it does nothing else any more.
+///
+/// # Errors
+/// If the signal cannot be listened to.
+pub(crate) fn outlive_file_size_limit() -> Result<()> {
+    listen_to(SignalKind::from_raw(FILE_SIZE_EXCEEDED)).map(drop)
 }
 
 fn listen_to(kind: SignalKind) -> Result<Signal> {

@@ -108,9 +108,12 @@ impl Running {
     /// Waits for a line on standard error that has `part` in it.
     fn wait_for(&mut self, part: &str) -> String {
         let err = self.0.stderr.as_mut().unwrap();
-        let mut lines = Vec::new();
-        for line in BufReader::new(err).lines() {
-            let line = line.unwrap();
+        let mut lines: Vec<String> = Vec::new();
+        loop {
+            let line = read_line(err);
+            if line.is_empty() {
+                break;
+            }
             if line.contains(part) {
                 return line;
             }
@@ -129,6 +132,19 @@ impl Running {
         self.signal("TERM");
         self.0.wait().unwrap().code().unwrap()
     }
+}
+
+/// A line, byte by byte, so that nothing behind it is lost.
+fn read_line(from: &mut impl std::io::Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while from.read(&mut byte).unwrap() == 1 {
+        line.extend(byte);
+        if byte == *b"\n" {
+            break;
+        }
+    }
+    String::from_utf8(line).unwrap()
 }
 
 impl Drop for Running {
@@ -308,6 +324,16 @@ fn keys_users_and_policies_come_and_go() {
 }
 
 #[test]
+fn a_link_to_the_dashboard_is_made_for_an_account() {
+    let place = Place::set_up();
+    let link = place.ask(&["key", "dashboard"])["dashboard"].as_str().unwrap().to_owned();
+    assert!(link.starts_with("http://127.0.0.1:8080/ui/?t="), "{link}");
+    place.ask(&["key", "account", "add", "second"]);
+    let several = place.run(&["key", "dashboard"]);
+    assert!(several.code == 1 && several.err.contains("--account"), "{}", several.err);
+}
+
+#[test]
 fn secrets_of_a_channel_are_rotated_with_an_overlap() {
     let place = Place::set_up();
     let rotate = ["channel", "secret", "rotate", "cams-1", "--which"];
@@ -343,6 +369,24 @@ fn the_same_commands_work_while_the_server_runs_and_when_it_does_not() {
     let users = place.run(&["key", "user", "list", "--json"]);
     assert!(users.out.contains("while-it-runs"));
     assert_eq!(place.ask(&["verify"])["ledger"]["messages"], 1);
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let place = Place::set_up();
+    let mut server = place.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let line = server.wait_for("listening on");
+    let address = line.split("listening on ").nth(1).unwrap().split(' ').next().unwrap();
+    // A request that never ends keeps the server from stopping in order.
+    let mut request = std::net::TcpStream::connect(address).unwrap();
+    let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nx";
+    std::io::Write::write_all(&mut request, head).unwrap();
+    place.ask(&["key", "list"]);
+    server.signal("TERM");
+    server.wait_for("open requests finish");
+    server.signal("INT");
+    assert_eq!(server.0.wait().unwrap().code(), Some(1));
+    assert_eq!(place.ask(&["verify"])["equal"], true);
 }
 
 #[test]

@@ -365,7 +365,10 @@ fn what_is_no_policy_is_told_where_and_what_would_do() {
         (with(r#"{"IpAddress":{"acs:SecureTransport":"10.0.0.1"}}"#), "cannot be asked"),
         (with(r#"{"IpAddress":{"acs:SourceIp":"10.0.0.0/33"}}"#), "is no address"),
         (with(r#"{"IpAddress":{"acs:SourceIp":[]}}"#), "at least one value"),
-        (with(r#"{"IpAddress":{}}"#), "Statement[1].Condition.IpAddress of the policy: it is empty"),
+        (
+            with(r#"{"IpAddress":{}}"#),
+            "Statement[1].Condition.IpAddress of the policy: it is empty",
+        ),
         (with(r#"{"IpAddress":{"acs:SourceIp":[null]}}"#), "a value is null"),
         (with(r#"{"Bool":{"acs:SecureTransport":["true","false"]}}"#), "write one boolean"),
         (with(r#"{"Bool":{"acs:SecureTransport":"yes"}}"#), "neither `true` nor `false`"),

@@ -145,7 +145,10 @@ impl Shared {
             return false;
         }
         let before = *self.committed.borrow();
-        match self.slot.reopen() {
+        let reopened = self.slot.reopen();
+        // The next start sets them aside and makes them again from the journal.
+        assert!(!matches!(reopened, Err(Error::Corrupt { .. })), "the tables are damaged");
+        match reopened {
             // What was committed is gone: what the overlays hold no longer fits on it. The next
             // start folds from where the tables are.
             Ok(folded) => assert!(folded >= before, "tables at {folded} were at {before} before"),

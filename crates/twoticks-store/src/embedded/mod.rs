@@ -215,7 +215,7 @@ async fn wait(reached: &watch::Sender<Position>, target: Position) -> Result<(),
 /// Opens the tables and makes sure that they belong to the journal.
 fn open_tables(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<Shared, Error> {
     let ledger = folder.join("ledger");
-    let mut tables = Tables::open(&ledger)?;
+    let mut tables = open_or_set_aside(&ledger, journal)?;
     let mut meta = tables.meta(&ledger, Some(keys))?;
     if !meta.same_rules && journal.first() == 1 {
         tracing::warn!("the counting rules have changed: the ledger is made again");
@@ -249,6 +249,28 @@ fn open_tables(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<Sh
         });
     }
     Ok(Shared::new(Slot::new(&ledger, tables), meta.folded))
+}
+
+/// Opens the tables. Those that a power cut has left damaged are set aside, as `ledger.damaged`, if
+/// the journal has all that is needed to make them again.
+fn open_or_set_aside(ledger: &Path, journal: &Journal<Note>) -> Result<Tables, Error> {
+    match Tables::open(ledger) {
+        Err(error @ Error::Corrupt { .. }) if journal.first() == 1 => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the ledger is damaged and is made again from the journal; the old one is kept as \
+                `ledger.damaged`"
+            );
+            let aside = ledger.with_extension("damaged");
+            let moving = |error| Error::io("setting the damaged ledger aside", error);
+            if aside.exists() {
+                std::fs::remove_dir_all(&aside).map_err(moving)?;
+            }
+            std::fs::rename(ledger, &aside).map_err(moving)?;
+            Tables::open(ledger)
+        }
+        other => other,
+    }
 }
 
 /// Folds what the journal has and the tables do not.

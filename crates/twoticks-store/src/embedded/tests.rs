@@ -67,6 +67,30 @@ async fn a_ledger_that_was_removed_or_half_made_is_made_again_from_the_journal()
 }
 
 #[tokio::test]
+async fn a_damaged_ledger_is_set_aside_and_made_again_from_the_journal() {
+    let (folder, before) = filled().await;
+    let ledger = folder.path().join("ledger");
+    // A byte within the engine's only journal, as a power cut may lose it.
+    let engine_journal = ledger.join("0.jnl");
+    let mut bytes = fs::read(&engine_journal).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[used / 2] ^= 1;
+    fs::write(&engine_journal, bytes).unwrap();
+    for _ in 0..2 {
+        assert_eq!(digest(&folder).await, before);
+    }
+}
+
+#[tokio::test]
+async fn tables_that_do_not_open_are_set_aside_and_made_again() {
+    let (folder, before) = filled().await;
+    let ledger = folder.path().join("ledger");
+    fs::write(ledger.join("version"), b"rubbish").unwrap();
+    assert_eq!(digest(&folder).await, before);
+    assert!(folder.path().join("ledger.damaged/version").exists());
+}
+
+#[tokio::test]
 async fn a_ledger_made_by_other_counting_rules_is_made_again() {
     let (folder, before) = filled().await;
     let ledger = folder.path().join("ledger");
