@@ -142,7 +142,8 @@ class Tenant:
                 for second, of, button in self.taps.values():
                     if of == wamid:
                         count(template, second, button)
-        rows = {k: (v.get("sent", 0), v.get("delivered", 0)) for k, v in phone.items()}
+        # A row in which every count is zero is left out: the number's rows do not show reads.
+        rows = {k: (v.get("sent", 0), v.get("delivered", 0)) for k, v in phone.items() if "sent" in v or "delivered" in v}
         cells = {k: (v.get("sent", 0), v.get("delivered", 0), v.get("read", 0), tuple(sorted((b, v[b]) for b in ("Yes", "No") if b in v)))
                  for k, v in template.items()}
         return rows, cells
