@@ -1,17 +1,22 @@
 //! Everything a request needs, in one value: made once at start, shared by all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use twoticks_core::clock::Clock;
 use twoticks_store::directory::Directory;
+use twoticks_store::error::Error;
 use twoticks_store::keys::Keys;
-use twoticks_store::ledger::Ledger;
+use twoticks_store::ledger::{Batch, Ledger, Receipt};
 
 use crate::access::Gate;
 use crate::carrier::Carrier;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+
+/// After which time [`App::insist`] tries again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The server's surroundings and its own moving parts.
 pub struct App {
@@ -68,6 +73,24 @@ impl App {
             telemetry: Telemetry::default(),
             tasks: Tasks::default(),
             is_demo: false,
+        }
+    }
+
+    /// Records a batch that nobody will bring a second time: while the ledger is busy it waits, at
+    /// most for `patience`.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`]'s; nothing of the batch was kept.
+    pub async fn insist(&self, batch: Batch, patience: Duration) -> Result<Receipt, Error> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.ledger.record(batch.clone()).await {
+                Err(Error::Busy { .. }) if waited < patience => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                    waited += BUSY_PAUSE;
+                }
+                done => return done,
+            }
         }
     }
 }

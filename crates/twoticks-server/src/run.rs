@@ -10,15 +10,11 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use twoticks_store::error::Error;
 
 use crate::app::App;
 use crate::{edge, http, ingest, telemetry, ui};
-
-/// How often the directory is looked at for what other processes changed.
-const REFRESH: Duration = Duration::from_secs(1);
 
 /// All doors, ready to be served.
 pub fn router(app: &Arc<App>) -> Router {
@@ -43,10 +39,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<usize, Error> {
     let router = router(&app);
-    app.tasks.spawn({
-        let app = Arc::clone(&app);
-        |stop| async move { refresh(&app, stop).await }
-    });
     let stop = app.tasks.stopping();
     tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => {}
@@ -60,28 +52,4 @@ pub async fn serve(
     }
     app.ledger.close().await?;
     Ok(left)
-}
-
-/// Takes in what other processes change in the directory.
-async fn refresh(app: &App, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(REFRESH);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut was_failing = false;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        match app.directory.refresh().await {
-            Ok(_) => was_failing = false,
-            Err(error) if was_failing => tracing::debug!(directory.cause = %error, "still"),
-            Err(error) => {
-                was_failing = true;
-                tracing::error!(
-                    directory.cause = %error,
-                    "the directory cannot be read again; what was known goes on being used"
-                );
-            }
-        }
-    }
 }

@@ -109,6 +109,51 @@ pub struct Limits {
     pub request_seconds_max: u32,
 }
 
+/// A number with which a server could not work, or could be brought down.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` is `{found}`; from {least} to {most} would do")]
+pub struct OutOfBounds {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub found: u32,
+    /// The least that will do.
+    pub least: u32,
+    /// The most that will do.
+    pub most: u32,
+}
+
+/// The longest range that a query may be allowed to have, in days: ten years.
+const DAYS_MAX: u32 = 3_660;
+/// The most calls, webhooks or connections that may be allowed at the same time.
+const AT_ONCE_MAX: u32 = 1_000_000;
+/// The longest that a request may be allowed to take, in seconds: an hour.
+const SECONDS_MAX: u32 = 3_600;
+
+impl Settings {
+    /// Whether a server can work with them.
+    ///
+    /// # Errors
+    /// The first number that is out of its bounds.
+    pub fn check(&self) -> Result<(), OutOfBounds> {
+        let (cams, limits) = (&self.cams, &self.limits);
+        for (key, found, most) in [
+            ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
+            ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
+            ("limits.in_flight_max", limits.in_flight_max, AT_ONCE_MAX),
+            ("limits.webhooks_in_flight_max", limits.webhooks_in_flight_max, AT_ONCE_MAX),
+            ("limits.connections_max", limits.connections_max, AT_ONCE_MAX),
+            ("limits.head_seconds_max", limits.head_seconds_max, SECONDS_MAX),
+            ("limits.request_seconds_max", limits.request_seconds_max, SECONDS_MAX),
+        ] {
+            if !(1..=most).contains(&found) {
+                return Err(OutOfBounds { key, found, least: 1, most });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -131,5 +176,27 @@ impl Default for Settings {
                 request_seconds_max: 30,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_at_least_one_and_has_a_limit_itself() {
+        assert_eq!(Settings::default().check(), Ok(()));
+        let with = |found| {
+            let mut settings = Settings::default();
+            settings.limits.connections_max = found;
+            settings.check()
+        };
+        let refused = |found| {
+            Err(OutOfBounds { key: "limits.connections_max", found, least: 1, most: AT_ONCE_MAX })
+        };
+        assert_eq!(with(0), refused(0));
+        assert_eq!(with(1), Ok(()));
+        assert_eq!(with(AT_ONCE_MAX), Ok(()));
+        assert_eq!(with(AT_ONCE_MAX + 1), refused(AT_ONCE_MAX + 1));
     }
 }

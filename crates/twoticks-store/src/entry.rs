@@ -17,15 +17,13 @@ use twoticks_core::ids::ChannelId;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::keys::Keys;
-use crate::ledger::{Batch, Dead, Entry, Kind};
+use crate::ledger::{BODY_BYTES_MAX, Batch, Dead, Entry, Kind};
 
 const VERSION: u8 = 1;
 /// What bodies are sealed for.
 const PURPOSE: &str = "journal-body";
 /// Bodies are JSON: the fastest level finds most of it.
 const ZSTD_LEVEL: i32 = 1;
-/// A body in clear never has more bytes than this.
-const BODY_BYTES_MAX: usize = 64 << 20;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;

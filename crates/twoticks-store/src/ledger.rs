@@ -20,6 +20,9 @@ use crate::journal::Position;
 pub const EVENTS_MAX: usize = 65_536;
 /// The longest name of a group of sends, in bytes.
 pub const GROUP_BYTES_MAX: usize = 512;
+/// The largest body of one batch, in bytes in clear. (What is left of it when it is compressed and
+/// sealed has to fit into a record of the journal, too.)
+pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// The most entries that one call lists, whatever is asked for.
 pub const ENTRIES_MAX: usize = 1_000;
 /// A list ends when its bodies have this many bytes together, even if there are more entries.
@@ -94,7 +97,7 @@ pub struct Batch {
     pub dead: Vec<Dead>,
     /// The dead letter that this entry takes care of.
     pub resolves: Option<Position>,
-    /// The bytes that it came from, in clear; the ledger seals them.
+    /// The bytes that it came from, in clear; the ledger seals them. At most [`BODY_BYTES_MAX`].
     pub body: Vec<u8>,
 }
 
@@ -260,6 +263,10 @@ pub(crate) fn check(batch: &Batch) -> Result<(), Error> {
     if group > GROUP_BYTES_MAX {
         let what = "bytes in the name of a group";
         return Err(Error::TooLarge { what, found: group, limit: GROUP_BYTES_MAX });
+    }
+    if batch.body.len() > BODY_BYTES_MAX {
+        let what = "bytes in the body of one batch";
+        return Err(Error::TooLarge { what, found: batch.body.len(), limit: BODY_BYTES_MAX });
     }
     match batch.events.iter().position(|event| !event.is_possible(batch.accepted)) {
         Some(index) => Err(Error::Impossible { index }),

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Runs the server. With `--json` it prints one line with its endpoint when it is ready.
     Serve(Serve),
     /// Runs a server that is full of invented data, to look at and to write code against.
+    ///
+    /// Its folder is `./twoticks-demo`, or what `--data-dir` names; a folder that is there already
+    /// is gone on with.
     Demo(Demo),
     /// Makes a data folder, a key file, a configuration, an account, its root key and a channel.
     Init(Init),
@@ -67,7 +70,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Takes dead letters in again, after what was missing has been added.
     ///
-    /// With a file, takes in an exported journal instead: the lines of `import`.
+    /// With a file, takes in an exported journal instead: the lines of `import`. Exit status 0 if
+    /// nothing is dead any more, 1 otherwise.
     Replay(Replay),
     /// Rebuilds the ledger from the journal and compares. Exit status 1 if there is a difference.
     Verify,
@@ -154,12 +158,18 @@ pub(crate) enum Key {
         /// The access key.
         #[arg(value_parser = access_key_id)]
         id: AccessKeyId,
+        /// Only lets it sign with version 1 (HMAC-SHA1) again.
+        #[arg(long)]
+        v1: bool,
     },
     /// Refuses an access key from now on.
     Disable {
         /// The access key.
         #[arg(value_parser = access_key_id)]
         id: AccessKeyId,
+        /// Only refuse its signatures of version 1 (HMAC-SHA1).
+        #[arg(long)]
+        v1: bool,
     },
     /// Takes an access key away, or ends a session.
     Remove {

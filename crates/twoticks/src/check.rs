@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
-use twoticks_wire::transcript::{self, TRANSCRIPT_MAX, Verdict};
+use twoticks_wire::transcript::{self, Expected, TRANSCRIPT_MAX, Verdict};
 
 use crate::output;
 
@@ -24,7 +24,8 @@ pub(crate) fn run(path: &Path, as_json: bool) -> Result<bool> {
         let file = std::fs::File::open(path).with_context(reading)?;
         file.take(limit).read_to_end(&mut bytes).with_context(reading)?;
     }
-    let transcript = transcript::parse(&bytes)?;
+    // The error says its cause itself.
+    let transcript = transcript::parse(&bytes).map_err(|error| anyhow!("{error}"))?;
     let verdict = transcript::verdict(&transcript)?;
     let expected = transcript.expected.as_ref().map(|it| it.verdict.as_str());
     let expected = expected.filter(|verdict| !verdict.is_empty());
@@ -35,7 +36,7 @@ pub(crate) fn run(path: &Path, as_json: bool) -> Result<bool> {
         output::data(&format!("{}\n", verdict.name))?;
     }
     if verdict.name != "OK" {
-        output::note(explained(&verdict).trim_end());
+        output::note(explained(&verdict, transcript.expected.as_ref()).trim_end());
     }
     if !as_expected && let Some(expected) = expected {
         output::note(&format!("the file expects `{expected}`"));
@@ -61,20 +62,28 @@ fn shown(verdict: &Verdict, expected: Option<&str>) -> serde_json::Value {
 }
 
 /// Why, for a person: the refusal, where the texts part, and what the server signs.
-fn explained(verdict: &Verdict) -> String {
+fn explained(verdict: &Verdict, expected: Option<&Expected>) -> String {
     let mut text = String::new();
     let mut add = |line: &str| writeln!(text, "{line}").expect("writing to a `String` never fails");
     if let Some(refusal) = &verdict.refusal {
-        add(&refusal.message());
+        // The message of a mismatch repeats both texts; they come below, once.
+        let sentence = refusal.calculation().map(|_| refusal.code.message());
+        add(&sentence.map_or_else(|| refusal.message(), Into::into));
     }
     if let Some(it) = &verdict.difference {
-        add(&format!("first difference in the {}, line {}, column {}:", it.of, it.line, it.column));
-        add(&format!("  expected   {}", it.expected));
-        add(&format!("  calculated {}", it.calculated));
+        let of = it.of.replace('_', " ");
+        add(&format!("first difference in the {of}, line {}, column {}:", it.line, it.column));
+        // Quoted, so that line ends and spaces are seen.
+        add(&format!("  expected   {:?}", it.expected));
+        add(&format!("  calculated {:?}", it.calculated));
+        return text;
     }
-    if let Some(calculation) = &verdict.calculation
-        && verdict.difference.is_none()
-    {
+    if let Some(calculation) = &verdict.calculation {
+        if expected
+            .is_some_and(|it| it.string_to_sign.as_ref() == Some(&calculation.string_to_sign))
+        {
+            add("both sign the same text: the secret is another one, or the signature was changed");
+        }
         if let Some(canonical) = &calculation.canonical_request {
             add(&format!("the server's canonical request:\n{canonical}"));
         }

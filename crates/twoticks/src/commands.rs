@@ -34,8 +34,10 @@ pub(crate) fn key(command: args::Key) -> Result<Command> {
             v1_allowed: !no_v1,
         },
         args::Key::List(of) => People::ListKeys { account: of.account },
-        args::Key::Enable { id } => People::SetKeyActive { id, active: true },
-        args::Key::Disable { id } => People::SetKeyActive { id, active: false },
+        args::Key::Enable { id, v1: true } => People::SetKeyV1Allowed { id, allowed: true },
+        args::Key::Enable { id, v1: false } => People::SetKeyActive { id, active: true },
+        args::Key::Disable { id, v1: true } => People::SetKeyV1Allowed { id, allowed: false },
+        args::Key::Disable { id, v1: false } => People::SetKeyActive { id, active: false },
         args::Key::Remove { id } => People::RemoveKey { id },
         args::Key::Session { of, role, name, expires, policies, policy } => People::AddSession {
             account: of.account,

@@ -218,13 +218,34 @@ fn parse(table: Table, file: Option<PathBuf>) -> Result<Config> {
         data: section(&mut rest, "data")?,
         keys: section(&mut rest, "keys")?,
         log: section(&mut rest, "log")?,
-        server: Settings::deserialize(Value::Table(rest))
-            .map_err(|error| anyhow!("{}", error.message()))
-            .context("the configuration has a value that will not do")?,
+        server: settings(rest)?,
         file,
         table,
     };
+    config.server.check().context("the configuration has a value that will not do")?;
     Ok(config)
+}
+
+/// The server's own sections; a value that will not do is named.
+fn settings(given: Table) -> Result<Settings> {
+    let read = |table: Table| {
+        Settings::deserialize(Value::Table(table)).map_err(|error| anyhow!("{}", error.message()))
+    };
+    let refused = match read(given.clone()) {
+        Ok(settings) => return Ok(settings),
+        Err(refused) => refused,
+    };
+    let mut defaults: Table =
+        toml::from_str(DEFAULT).context("the embedded defaults do not parse")?;
+    defaults.retain(|section, _| given.contains_key(section));
+    for (section, values) in &given {
+        for (key, value) in values.as_table().into_iter().flatten() {
+            let mut alone = defaults.clone();
+            set(&mut alone, section, key, value.clone(), "the configuration")?;
+            read(alone).with_context(|| format!("`{section}.{key}` will not do"))?;
+        }
+    }
+    Err(refused.context("the configuration has a value that will not do"))
 }
 
 fn section<T: for<'de> Deserialize<'de>>(table: &mut Table, name: &str) -> Result<T> {
@@ -367,7 +388,8 @@ mod tests {
             (None, &[("TWOTICKS__LISTEN__PUBLIC", "yes")], "write `true` or `false`"),
             (None, &[("TWOTICKS__LIMITS__CONNECTIONS_MAX", "-x")], "write a whole number"),
             (Some("[limits]\nconnections_max = \"many\"\n"), &[], "of type integer"),
-            (Some("[cams]\nfreshness = \"soon\"\n"), &[], "`soon`"),
+            (Some("[cams]\nfreshness = \"soon\"\n"), &[], "`cams.freshness` will not do"),
+            (Some("[cams]\nfreshness = \"soon\"\n"), &[], "expected `live` or `next-day`"),
             (Some("[cams]\nday_zone = \"Mars/Base\"\n"), &[], "`Mars/Base` is no time zone"),
             (Some("[cams\n"), &[], "is not TOML"),
         ] {

@@ -52,12 +52,23 @@ pub(crate) async fn run(
     shown.insert("data".to_owned(), folder.display().to_string().into());
     shown.insert("config".to_owned(), file.display().to_string().into());
     shown.append(&mut made?);
+    let channel = shown.get("channel").and_then(Value::as_str).unwrap_or_default().to_owned();
     output::value(as_json, &Value::Object(shown))?;
     output::note("The secrets are not shown again. Keep a copy of the key file somewhere else.");
+    let place = if wrote { String::new() } else { format!(" --data-dir {}", folder.display()) };
+    let place = match &config.file {
+        Some(file) if file != Path::new(FILE_NAME) => {
+            format!(" --config {}{place}", file.display())
+        }
+        _ => place,
+    };
     output::note(&format!(
-        "next: twoticks serve{}",
-        if wrote { "" } else { " (configuration left as it was)" }
+        "next: twoticks channel number add NUMBER --phone-number-id ID --channel {channel}{place}\n\
+         then: twoticks serve{place}"
     ));
+    if !wrote {
+        output::note(&format!("The configuration `{}` was left as it was.", file.display()));
+    }
     Ok(())
 }
 

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+/// Fields that are a time in milliseconds; people are shown a date.
+const TIMES: [&str; 3] = ["accepted", "expires", "time"];
+
 /// Prints a value: as one line of JSON, or for people.
 ///
 /// # Errors
@@ -43,13 +46,31 @@ fn for_people(value: &Value) -> String {
     match value {
         Value::Array(rows) if rows.is_empty() => "(none)\n".to_owned(),
         Value::Array(rows) => table(rows),
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| format!("{name:<18} {}\n", cell(value)))
-            .collect(),
+        Value::Object(fields) => {
+            let (lists, plain): (Vec<_>, Vec<_>) = fields
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .partition(|(_, value)| rows(value).is_some());
+            let lines =
+                plain.iter().map(|(name, value)| format!("{name:<18} {}\n", field(name, value)));
+            let tables = lists
+                .iter()
+                .filter_map(|(name, value)| Some(format!("\n{name}\n{}", table(rows(value)?))));
+            lines.chain(tables).collect()
+        }
         other => format!("{}\n", cell(other)),
     }
+}
+
+/// A list of objects with at least one in it, which is a table of its own below the lines.
+fn rows(value: &Value) -> Option<&[Value]> {
+    value.as_array().filter(|rows| rows.first().is_some_and(Value::is_object)).map(Vec::as_slice)
+}
+
+fn field(name: &str, value: &Value) -> String {
+    let time = value.as_i64().filter(|_| TIMES.contains(&name));
+    let time = time.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
+    time.map_or_else(|| cell(value), |time| time.to_string())
 }
 
 fn cell(value: &Value) -> String {
@@ -76,7 +97,10 @@ fn table(rows: &[Value]) -> String {
     }
     let mut lines = vec![names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| {
-        names.iter().map(|name| row.get(name).map_or_else(|| "-".to_owned(), cell)).collect()
+        names
+            .iter()
+            .map(|name| row.get(*name).map_or_else(|| "-".to_owned(), |it| field(name, it)))
+            .collect()
     }));
     let widths: Vec<usize> = (0..names.len())
         .map(|column| {
@@ -153,5 +177,9 @@ mod tests {
         assert_eq!(for_people(&rows), "a     b  c\n1     -  -\nlong  -  x, y\n");
         assert_eq!(for_people(&json!([])), "(none)\n");
         assert_eq!(for_people(&json!({"a": {"b": 1}})), "a                  b=1\n");
+        let time = json!([{"expires": 1_795_459_750_000_i64}]);
+        assert_eq!(for_people(&time), "expires\n2026-11-23T18:49:10Z\n");
+        let both = json!({"a": [{"b": 1}, {"b": 2}], "c": 3});
+        assert_eq!(for_people(&both), "c                  3\n\na\nb\n1\n2\n");
     }
 }

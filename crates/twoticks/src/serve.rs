@@ -89,7 +89,10 @@ pub(crate) async fn until_stopped(
     };
     tokio::select! {
         served = Box::pin(run::serve(app, listener, PATIENCE, stop)) => {
-            served.context("the data folder could not be closed in order")?;
+            served.context(
+                "the data folder could not be closed in order; nothing acknowledged is lost, the \
+                 next start catches up",
+            )?;
             info!("stopped");
             Ok(())
         }

@@ -293,6 +293,11 @@ fn keys_users_and_policies_come_and_go() {
     };
     assert_eq!(key(place.ask(&["key", "list"])).unwrap()["active"], false);
     place.ask(&["key", "enable", &id]);
+    place.ask(&["key", "disable", "--v1", &id]);
+    let only_v3 = key(place.ask(&["key", "list"])).unwrap();
+    assert_eq!((&only_v3["active"], &only_v3["v1_allowed"]), (&true.into(), &false.into()));
+    place.ask(&["key", "enable", "--v1", &id]);
+    assert_eq!(key(place.ask(&["key", "list"])).unwrap()["v1_allowed"], true);
     let simulate = ["policy", "simulate", "--key", &id, "--action"];
     let ask = |action| place.ask(&[&simulate[..], &[action]].concat());
     assert_eq!(ask("cams:GetChatappTemplateMetric")["allowed"], true);
@@ -310,6 +315,8 @@ fn keys_users_and_policies_come_and_go() {
     assert!(in_use.code == 1 && in_use.err.contains("in use"), "{}", in_use.err);
     place.ask(&["policy", "detach", "senders", "--user", "reporter"]);
     place.ask(&["policy", "remove", "senders"]);
+    let system = place.run(&["policy", "remove", "AliyunCamsReadOnlyAccess"]);
+    assert!(system.code == 1 && system.err.contains("a system policy"), "{}", system.err);
     place.write("policy.json", r#"{"Version":"2"}"#);
     let bad = place.run(&["policy", "add", "bad", "policy.json"]);
     assert!(bad.code == 1 && bad.err.contains("the policy will not do"), "{}", bad.err);
@@ -434,11 +441,30 @@ fn every_vector_of_signatures_is_judged_as_it_expects() {
     let said = place.with_input(&["check", "-"], &tampered);
     assert_eq!((said.code, said.out.trim_end()), (1, "SignatureDoesNotMatch"));
     assert!(said.err.contains("first difference"), "{}", said.err);
+    assert!(said.err.contains("expected   \""), "line ends are seen: {}", said.err);
+    let canonical = said.err.matches("x-acs-signature-nonce").count();
+    assert!(canonical <= 2, "the texts are shown where they part, not whole: {}", said.err);
+    let other = tampered.replace("/?IsvCode=x", "/").replace("\"exampleSecret", "\"another");
+    let said = place.with_input(&["check", "-"], &other);
+    assert!(said.code == 1 && said.err.contains("the secret is another one"), "{}", said.err);
+    let said = place.with_input(&["check", "-"], "nonsense");
+    assert_eq!(said.err.matches("at line 1").count(), 1, "{}", said.err);
     let said = place.with_input(&["check", "-", "--json"], &tampered);
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(answer["scheme"], "ACS3");
     assert_eq!(answer["expected"], "OK");
     assert!(answer["difference"]["line"].is_u64(), "{answer}");
+}
+
+#[test]
+fn init_says_the_next_commands_as_they_work() {
+    let place = Place::new();
+    let said = place.run(&["init", "--channel", "cams-1"]);
+    assert!(said.err.contains("--phone-number-id ID --channel cams-1\n"), "{}", said.err);
+    assert!(said.err.contains("then: twoticks serve\n"), "{}", said.err);
+    let said = place.run(&["init", "--data-dir", "second"]);
+    assert!(said.err.contains("then: twoticks serve --data-dir second\n"), "{}", said.err);
+    assert!(said.err.contains("`twoticks.toml` was left as it was"), "{}", said.err);
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
         Command::ListNumbers { channel } => list_numbers(app, channel.as_ref()),
         Command::RemoveNumber { phone_number } => remove_number(app, phone_number).await,
         Command::PutTemplate(new) => put_template(app, new).await,
-        Command::ListTemplates { channel } => list_templates(app, channel.as_ref()),
+        Command::ListTemplates { channel } => list_templates(app, channel.as_ref()).await,
         Command::RemoveTemplate { channel, code, language } => {
             remove_template(app, channel, code, language).await
         }
@@ -225,19 +225,21 @@ async fn remove_number(app: &App, phone_number: PhoneNumber) -> Result<Value, Co
 /// category that held when it was sent.
 async fn put_template(app: &App, new: NewTemplate) -> Result<Value, ControlError> {
     let NewTemplate { channel, code, language, name, meta_id, category, buttons } = new;
-    let snapshot = app.directory.snapshot();
-    known(&snapshot, &channel)?;
-    let before = snapshot.template(&channel, &code, &language).map(|it| it.category);
+    known(&app.directory.snapshot(), &channel)?;
+    let template = Template { code: code.clone(), language: language.clone() };
+    let now = app.clock.now();
+    // What the journal says, not the directory: WhatsApp may have changed it since.
+    let before = app.ledger.channel(&channel).await?.category(&template, now);
     let name = name.unwrap_or_else(|| code.clone());
     let record = TemplateRecord { channel, code, language, name, meta_id, category, buttons };
     let event = CategoryEvent {
         channel: record.channel.clone(),
-        template: Template { code: record.code.clone(), language: record.language.clone() },
-        effective: app.clock.now(),
+        template,
+        effective: now,
         category,
         previous: before,
     };
-    let shown = shown_template(&record);
+    let shown = shown_template(&record, category);
     app.directory.change(vec![Change::PutTemplate(record)]).await?;
     if before != Some(category) {
         super::feed::record(app, Event::Category(event)).await?;
@@ -245,23 +247,30 @@ async fn put_template(app: &App, new: NewTemplate) -> Result<Value, ControlError
     Ok(shown)
 }
 
-fn shown_template(template: &TemplateRecord) -> Value {
+fn shown_template(template: &TemplateRecord, category: Category) -> Value {
     let buttons = template
         .buttons
         .iter()
         .map(|button| json!({"kind": button.kind.as_str(), "text": button.text}));
     json!({
         "code": template.code, "language": template.language, "name": template.name,
-        "meta_id": template.meta_id, "category": template.category.as_str(),
+        "meta_id": template.meta_id, "category": category.as_str(),
         "buttons": buttons.collect::<Value>(), "channel": template.channel,
     })
 }
 
-fn list_templates(app: &App, given: Option<&ChannelId>) -> Result<Value, ControlError> {
+async fn list_templates(app: &App, given: Option<&ChannelId>) -> Result<Value, ControlError> {
     let snapshot = app.directory.snapshot();
-    let channels = chosen(&snapshot, given)?;
-    let templates = channels.iter().flat_map(|channel| snapshot.templates_of(&channel.id));
-    Ok(templates.map(|template| shown_template(template)).collect())
+    let now = app.clock.now();
+    let mut shown = Vec::new();
+    for channel in chosen(&snapshot, given)? {
+        let history = app.ledger.channel(&channel.id).await?;
+        shown.extend(snapshot.templates_of(&channel.id).map(|template| {
+            let category = history.category(&template.identity(), now);
+            shown_template(template, category.unwrap_or(template.category))
+        }));
+    }
+    Ok(shown.into())
 }
 
 async fn remove_template(

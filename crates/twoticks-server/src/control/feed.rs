@@ -1,7 +1,6 @@
 //! What was and what is to be counted: messages of a group, imports, replays, verification.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,6 @@ use serde_json::{Value, json};
 use twoticks_core::clock::Time;
 use twoticks_core::event::Event;
 use twoticks_core::ids::ChannelId;
-use twoticks_store::error::Error;
 use twoticks_store::ledger::{Batch, Digest, Entry, Kind};
 use twoticks_store::verify::{self, Verdict};
 
@@ -52,10 +50,6 @@ pub const LINES_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const LINES_MAX: usize = 1_024;
 /// How many dead letters an answer tells of one by one; beyond them only their sums.
 pub const REPLAYED_SHOWN_MAX: usize = 10_000;
-/// How long an import waits for a ledger that is busy before it gives up.
-const BUSY_PATIENCE: Duration = Duration::from_secs(60);
-/// After which time it tries again.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How many lines are recorded at the same time, so that they share a sync.
 const RECORDING_MAX: usize = 128;
 
@@ -121,18 +115,10 @@ async fn import_line(
     if dry_run {
         return Ok(report);
     }
-    // An import goes at the ledger's pace: it waits where a webhook is told to come again.
-    let mut waited = Duration::ZERO;
-    loop {
-        match import::record(app, line.as_bytes(), imported.clone()).await {
-            Ok(()) => return Ok(report),
-            Err(Error::Busy { .. }) if waited < BUSY_PATIENCE => {
-                tokio::time::sleep(BUSY_PAUSE).await;
-                waited += BUSY_PAUSE;
-            }
-            Err(source) => return Err(ControlError::Line { line: *number, source }),
-        }
-    }
+    import::record(app, line.as_bytes(), imported)
+        .await
+        .map_err(|source| ControlError::Line { line: *number, source })?;
+    Ok(report)
 }
 
 /// Takes dead letters in again and tells of each.

@@ -43,6 +43,8 @@ pub enum Command {
     ListKeys { account: Option<Uid> },
     /// Lets a key be used, or not.
     SetKeyActive { id: AccessKeyId, active: bool },
+    /// Lets a key sign with version 1, or not.
+    SetKeyV1Allowed { id: AccessKeyId, allowed: bool },
     /// Takes a key away, or ends a session.
     RemoveKey { id: AccessKeyId },
     /// Mints temporary credentials.
@@ -87,7 +89,14 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
             add_key(app, account.as_ref(), user, rsa_public_key, v1_allowed).await
         }
         Command::ListKeys { account } => list_keys(app, account.as_ref()),
-        Command::SetKeyActive { id, active } => set_key_active(app, id, active).await,
+        Command::SetKeyActive { id, active } => {
+            let shown = json!({"access_key_id": id, "active": active});
+            change_key(app, Change::SetKeyActive(id, active), shown).await
+        }
+        Command::SetKeyV1Allowed { id, allowed } => {
+            let shown = json!({"access_key_id": id, "v1_allowed": allowed});
+            change_key(app, Change::SetKeyV1Allowed(id, allowed), shown).await
+        }
         Command::RemoveKey { id } => remove_key(app, id).await,
         Command::AddSession { account, session } => {
             add_session(app, account.as_ref(), session).await
@@ -286,9 +295,9 @@ fn list_keys(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
     Ok(keys.into())
 }
 
-async fn set_key_active(app: &App, id: AccessKeyId, active: bool) -> Result<Value, ControlError> {
-    app.directory.change(vec![Change::SetKeyActive(id.clone(), active)]).await?;
-    Ok(json!({"access_key_id": id, "active": active}))
+async fn change_key(app: &App, change: Change, shown: Value) -> Result<Value, ControlError> {
+    app.directory.change(vec![change]).await?;
+    Ok(shown)
 }
 
 async fn remove_key(app: &App, id: AccessKeyId) -> Result<Value, ControlError> {

@@ -71,6 +71,12 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
         }
         Command::List { account } => list(app, account.as_ref()),
         Command::Remove { account, name } => {
+            if SYSTEM_POLICIES.iter().any(|policy| policy.name == name) {
+                let why = format!(
+                    "`{name}` is a system policy and stays; `twoticks policy detach` takes it from a user"
+                );
+                return Err(ControlError::Unfit { what: "the policy", why });
+            }
             let account = people::account(&app.directory.snapshot(), account.as_ref())?;
             let change = Change::RemovePolicy(account.uid.clone(), name.clone());
             app.directory.change(vec![change]).await?;

@@ -8,6 +8,7 @@
 //! import the file again.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,10 @@ use twoticks_store::ledger::{Batch, Kind};
 
 use super::translate::{self, Context, Refused, Speaks, Translated};
 use crate::app::App;
+
+/// How long an import waits for a ledger that is busy before it gives up: it goes at the ledger's
+/// pace, where a webhook is told to come again.
+const BUSY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest line, in bytes: the longest body and room for what is around it.
 pub const LINE_BYTES_MAX: usize = twoticks_wire::webhook::BODY_MAX + 64 * 1024;
@@ -163,7 +168,7 @@ pub async fn record(app: &App, line: &[u8], imported: Imported) -> Result<(), Er
         resolves: None,
         body: line.to_vec(),
     };
-    app.ledger.record(batch).await.map(drop)
+    app.insist(batch, BUSY_PATIENCE).await.map(drop)
 }
 
 /// What a dry run says of a line; one JSON object.

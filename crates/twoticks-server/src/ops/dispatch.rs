@@ -6,6 +6,7 @@
 //! are still attributed by their sign, and nothing that was acknowledged is missing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use twoticks_core::clock::Time;
@@ -20,6 +21,10 @@ use super::message::{self, Recipient};
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::carrier::{Outgoing, Refused};
+
+/// How long the second entry waits for a ledger that is busy: the messages are out, and a caller
+/// who is told to come again would send them a second time.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A send, validated.
 pub(super) struct Sending {
@@ -95,7 +100,8 @@ async fn deliver(
     let taken = messages.iter().zip(&answers).filter_map(|(message, answer)| {
         answer.as_ref().ok().map(|wamid| accepted(app, message, wamid, time))
     });
-    app.ledger.record(batch(Kind::Accepted, time, taken.collect(), &listing)).await?;
+    let answered = batch(Kind::Accepted, time, taken.collect(), &listing);
+    app.insist(answered, BUSY_PATIENCE).await?;
     Ok(Dispatched { group, answers })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use twoticks_core::channel::Side;
+use twoticks_core::channel::{Channel, Side};
 use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::{Template, Text};
 use twoticks_core::query::{Query, Select, Subject};
@@ -12,7 +12,6 @@ use twoticks_core::window::Window;
 use twoticks_wire::code::Refusal;
 
 use super::arguments::{required as required_text, text};
-use super::message::identity;
 use super::range::{self, Range, filled};
 use super::{Answer, CUST_SPACE_ID, Context, Field, ISV_CODE, Operation, Parameter};
 use super::{field, optional, required};
@@ -105,11 +104,12 @@ impl Get {
     ) -> Result<BTreeMap<(Window, Template), Totals>, ApiError> {
         let (app, channel) = (context.app, context.channel);
         let mut rows = BTreeMap::new();
-        let Some(opt_in) = app.ledger.channel(channel).await?.opted_in() else { return Ok(rows) };
+        let history = app.ledger.channel(channel).await?;
+        let Some(opt_in) = history.opted_in() else { return Ok(rows) };
         let cams = &app.settings.cams;
         let windows = self.range.visible(cams, opt_in, context.now);
         if cams.fill_empty {
-            let templates = self.templates(context);
+            let templates = self.templates(context, &history);
             for window in filled(&windows, opt_in, context.now) {
                 let empty = |template: &Template| ((window, template.clone()), Totals::default());
                 rows.extend(templates.iter().map(empty));
@@ -135,16 +135,17 @@ impl Get {
     }
 
     /// The marketing templates of the channel that are asked for, as they are now.
-    fn templates(&self, context: &Context<'_>) -> Vec<Template> {
+    fn templates(&self, context: &Context<'_>, history: &Channel) -> Vec<Template> {
         let asked = |template: &Template| {
             self.language.as_ref().is_none_or(|language| *language == template.language)
         };
         let directory = context.app.directory.snapshot();
-        let marketing = directory
-            .template_languages(context.channel, &self.code)
-            .iter()
-            .filter(|template| template.category == Category::Marketing);
-        marketing.map(|template| identity(template)).filter(asked).collect()
+        let marketing =
+            directory.template_languages(context.channel, &self.code).iter().filter(|template| {
+                let category = history.category(&template.identity(), context.now);
+                category.unwrap_or(template.category) == Category::Marketing
+            });
+        marketing.map(|template| template.identity()).filter(asked).collect()
     }
 }
 

@@ -312,7 +312,7 @@ fn payloads(
     }
     let as_given = || own.iter().map(|payload| Value::from(*payload)).collect();
     let Some(template) = template else { return Ok(as_given()) };
-    let Some(sign) = sign(&identity(template)) else { return Ok(as_given()) };
+    let Some(sign) = sign(&template.identity()) else { return Ok(as_given()) };
     let is_quick_reply = |kind: ButtonKind| kind == ButtonKind::QuickReply;
     let quick_replies = template.buttons.iter().filter(|it| is_quick_reply(it.kind)).count();
     (0..quick_replies.max(own.len()))
@@ -321,11 +321,6 @@ fn payloads(
             sign.encode_payload(own).map(Value::from).map_err(|_| invalid())
         })
         .collect()
-}
-
-/// The template as events know it.
-pub(super) fn identity(template: &TemplateRecord) -> Template {
-    Template { code: template.code.clone(), language: template.language.clone() }
 }
 
 #[cfg(test)]

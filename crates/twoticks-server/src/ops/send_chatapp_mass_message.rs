@@ -7,7 +7,7 @@ use twoticks_wire::code::{Code, Refusal};
 
 use super::arguments::required;
 use super::dispatch::{Sending, dispatch, refused};
-use super::message::{self, Recipient, check_channel_type, handed_on, identity, sender};
+use super::message::{self, Recipient, check_channel_type, handed_on, sender};
 use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field};
 use crate::api_error::ApiError;
@@ -74,7 +74,7 @@ impl Operation for Send {
         Ok(Self(Sending {
             operation: Self::NAME,
             from,
-            template: Some(identity(&template)),
+            template: Some(template.identity()),
             recipients: recipients?,
             call: Arc::new(call),
         }))

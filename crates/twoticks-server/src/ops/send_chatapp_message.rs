@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use twoticks_store::directory::model::TemplateRecord;
 use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::params::Params;
 
 use super::arguments::{bounded, object, required, text};
 use super::dispatch::{Sending, dispatch, refused};
-use super::message::{self, Recipient, check_channel_type, handed_on, identity, sender};
+use super::message::{self, Recipient, check_channel_type, handed_on, sender};
 use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field, optional};
 use crate::api_error::ApiError;
@@ -102,7 +103,7 @@ impl Operation for Send {
         Ok(Self(Sending {
             operation: Self::NAME,
             from,
-            template: template.as_deref().map(identity),
+            template: template.as_deref().map(TemplateRecord::identity),
             recipients: vec![recipient],
             call: Arc::new(call),
         }))

@@ -30,18 +30,23 @@ struct Page {
 /// Every page.
 const PAGES: &[Page] = &[Page { path: "/ui/", handler: || get(overview::page) }];
 
-const STYLE: &str = include_str!("../../static/style.css");
+/// What the pages load: path, type, content.
+const FILES: [(&str, &str, &str); 2] = [
+    ("/ui/style.css", "text/css; charset=utf-8", include_str!("../../static/style.css")),
+    ("/ui/icon.svg", "image/svg+xml", include_str!("../../static/icon.svg")),
+];
 
 /// The routes of all pages.
 pub(crate) fn routes() -> Router<Arc<App>> {
     let pages =
         PAGES.iter().fold(Router::new(), |router, page| router.route(page.path, (page.handler)()));
-    pages
+    FILES
+        .into_iter()
+        .fold(pages, |router, (path, kind, content)| {
+            router
+                .route(path, get(move || async move { ([(header::CONTENT_TYPE, kind)], content) }))
+        })
         .route("/ui", get(|| async { axum::response::Redirect::permanent("/ui/") }))
-        .route(
-            "/ui/style.css",
-            get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE) }),
-        )
         .layer(from_fn(harden))
 }
 
@@ -84,6 +89,7 @@ enum Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let back = matches!(self, Self::Address(_));
         let (status, text) = match self {
             Self::NoTicket => (
                 StatusCode::FORBIDDEN,
@@ -96,7 +102,7 @@ impl IntoResponse for Refusal {
                 "The ledger does not answer just now; the log says why.".to_owned(),
             ),
         };
-        match overview::notice(status, &text) {
+        match overview::notice(status, &text, back) {
             Ok(page) => (status, Html(page)).into_response(),
             Err(_) => (status, text).into_response(),
         }
@@ -111,16 +117,18 @@ fn visitor(
     cookies: Option<&str>,
 ) -> Result<Visitor, Refusal> {
     let now = app.clock.now();
-    if let Some(given) = query
-        && let Some(account) = ticket::of_link(&app.keys, now, given)
-    {
+    let directory = app.directory.snapshot();
+    let is_there = |account: &Uid| directory.account(account.as_str()).is_some();
+    let by_link = query.and_then(|given| ticket::of_link(&app.keys, now, given));
+    if let Some(account) = by_link.filter(is_there) {
         return Ok(Visitor { cookie: Some(ticket::cookie(&app.keys, now, &account)), account });
     }
-    if let Some(account) = cookies.and_then(|cookies| ticket::of_cookies(&app.keys, now, cookies)) {
+    let by_cookie = cookies.and_then(|cookies| ticket::of_cookies(&app.keys, now, cookies));
+    if let Some(account) = by_cookie.filter(is_there) {
         return Ok(Visitor { account, cookie: None });
     }
     if app.is_demo
-        && let Some(account) = app.directory.snapshot().accounts().next()
+        && let Some(account) = directory.accounts().next()
     {
         return Ok(Visitor { account: account.uid.clone(), cookie: None });
     }

@@ -1,10 +1,15 @@
 //! The overview: sent, delivered, read and clicked over the chosen days, as a chart and a table,
-//! by number and by template.
+//! by template and by number.
+//!
+//! The address says everything: channel, days and zone. Every figure is a sum of the ledger's; what
+//! is not known (days to come) is a dash, never a zero, and what the API leaves out is marked.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template as _;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as Address, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -13,12 +18,14 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 use twoticks_core::channel::Side;
-use twoticks_core::clock::Time;
-use twoticks_core::ids::ChannelId;
+use twoticks_core::clock::{DAY, SECOND, Time};
+use twoticks_core::event::Category;
+use twoticks_core::ids::{ChannelId, Template};
 use twoticks_core::query::{Point, Query, Select, Subject};
 use twoticks_core::totals::{Attribution, Totals};
 use twoticks_core::window::{Granularity, Window, windows};
 use twoticks_store::directory::Snapshot;
+use twoticks_store::directory::model::TemplateRecord;
 use twoticks_store::directory::names::Uid;
 
 use super::chart::{Chart, chart, grouped};
@@ -27,6 +34,8 @@ use crate::app::App;
 
 /// The longest period of a page, in days.
 const DAYS_MAX: i32 = 366;
+/// A minute, in milliseconds.
+const MINUTE: i64 = 60 * SECOND;
 /// How many days are shown when none are chosen.
 const DAYS_DEFAULT: i32 = 14;
 
@@ -42,9 +51,12 @@ pub(super) struct Choice {
 
 pub(super) async fn page(
     State(app): State<Arc<App>>,
-    Address(choice): Address<Choice>,
+    choice: Result<Address<Choice>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let Address(choice) = choice.map_err(|_| {
+        Refusal::Address("Each of channel, from, to and zone can be given once.".to_owned())
+    })?;
     let cookies = headers.get(header::COOKIE).and_then(|value| value.to_str().ok());
     let visitor = visitor(State(&app), choice.t.as_deref(), cookies)?;
     let html = render(&app, &visitor.account, &choice).await?;
@@ -53,7 +65,8 @@ pub(super) async fn page(
 }
 
 async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Refusal> {
-    let period = Period::chosen(choice, app.clock.now())?;
+    let now = app.clock.now();
+    let period = Period::chosen(choice, now)?;
     let directory = app.directory.snapshot();
     let channels = directory.channels_of(account);
     let chosen = match choice.channel.as_deref().filter(|text| !text.is_empty()) {
@@ -94,6 +107,8 @@ struct Period {
     zone: TimeZone,
     zone_name: String,
     days: Vec<Window>,
+    /// When the page was asked for.
+    now: Time,
 }
 
 impl Period {
@@ -129,12 +144,38 @@ impl Period {
         let start = instant(from)?;
         let end = instant(to.checked_add(1.day()).map_err(|_| outside())?)?;
         let days = windows(start, end, Granularity::Daily, &zone).map_err(|_| outside())?;
-        Ok(Self { from, to, zone, zone_name, days })
+        Ok(Self { from, to, zone, zone_name, days, now })
     }
 
-    fn name(&self, day: Window) -> String {
-        let start = Timestamp::from_millisecond(day.start().0).unwrap_or(Timestamp::UNIX_EPOCH);
-        self.zone.to_datetime(start).date().strftime("%-d %b").to_string()
+    fn format(&self, instant: Time, format: &str) -> String {
+        let instant = Timestamp::from_millisecond(instant.0).unwrap_or(Timestamp::UNIX_EPOCH);
+        instant.to_zoned(self.zone.clone()).strftime(format).to_string()
+    }
+
+    /// What is to be known of a day beside its figures.
+    fn remark(&self, day: Window, opt_in: Option<Time>) -> String {
+        let mut remarks = Vec::new();
+        let minutes = (day.end().0 - day.start().0) / MINUTE;
+        if minutes != DAY / MINUTE {
+            let (hours, rest) = (minutes / 60, minutes % 60);
+            remarks.push(match rest {
+                0 => format!("{hours} h"),
+                rest => format!("{hours} h {rest} min"),
+            });
+        }
+        match opt_in {
+            Some(opt_in) if day.end() <= opt_in => remarks.push("before the opt-in".to_owned()),
+            Some(opt_in) if day.start() < opt_in => {
+                remarks.push(format!("opt-in at {}", self.format(opt_in, "%H:%M")));
+            }
+            Some(_) | None => {}
+        }
+        if day.start() > self.now {
+            remarks.push("to come".to_owned());
+        } else if day.end() > self.now {
+            remarks.push("until now".to_owned());
+        }
+        remarks.join(", ")
     }
 
     /// The period as one window.
@@ -152,13 +193,7 @@ async fn figures(
 ) -> Result<Figures, Refusal> {
     let ask = async |select: Select, side: Option<Side>, windows: Vec<Window>| {
         let query = Query { channel: channel.clone(), select, side, windows };
-        app.ledger.series(query).await.map_err(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the overview could not be read"
-            );
-            Refusal::Unavailable
-        })
+        app.ledger.series(query).await.map_err(|error| unavailable(&error))
     };
     let numbers = |attribution| Select::Numbers { number: None, attribution };
     let daily = ask(numbers(None), None, period.days.clone()).await?;
@@ -167,82 +202,114 @@ async fn figures(
     let unknown = ask(numbers(Some(Attribution::Unattributed)), None, period.whole()).await?;
     let free = ask(numbers(Some(Attribution::FreeForm)), None, period.whole()).await?;
     let before = ask(numbers(None), Some(Side::Before), period.whole()).await?;
-    let state = app.ledger.channel(channel).await.map_err(|_| Refusal::Unavailable)?;
+    let state = app.ledger.channel(channel).await.map_err(|error| unavailable(&error))?;
+    let opt_in = state.opted_in();
+    let named = |subject: &Subject| match subject {
+        Subject::Number(number) => format!("+{number}"),
+        Subject::Template(template) => {
+            let known = directory.template(channel, &template.code, &template.language);
+            template_name(template, known, state.category(template, period.now))
+        }
+    };
 
     let mut days: Vec<Totals> = vec![Totals::default(); period.days.len()];
     for point in &daily {
         let index = period.days.partition_point(|day| day.from < point.window.from);
         if let Some(day) = days.get_mut(index) {
-            *day = sum([&*day, &point.totals]);
+            *day = sum([&*day, &point.totals])?;
         }
     }
-    let whole = sum(&days);
-    let names: Vec<String> = period.days.iter().map(|day| period.name(*day)).collect();
-    let line = |count: fn(&Totals) -> i64| days.iter().map(count).collect::<Vec<i64>>();
-    let chart = chart(
+    let whole = sum(&days)?;
+    let mut numbers = Vec::new();
+    for (subject, totals) in by_subject(&daily)? {
+        numbers.push(Row::new(named(subject), &totals));
+    }
+    let mut by_template: Vec<&Point> = by_template.iter().collect();
+    by_template.sort_by_key(|point| Reverse(point.totals.sent));
+    let mut templates: Vec<Row> = by_template
+        .into_iter()
+        .map(|point| Row::new(named(&point.subject), &point.totals))
+        .collect();
+    for (name, points) in [("free-form messages", free), ("unattributed", unknown)] {
+        let totals = sum(points.iter().map(|point| &point.totals))?;
+        if !totals.is_zero() {
+            templates.push(Row::new(name.to_owned(), &totals));
+        }
+    }
+    Ok(Figures {
+        opt_in: opt_in_note(opt_in, sum(before.iter().map(|point| &point.totals))?.sent, period),
+        now: format!("{} {}", period.format(period.now, "%-d %b %Y %H:%M:%S"), period.zone_name),
+        is_empty: whole.is_zero(),
+        cards: cards(&whole),
+        chart: lines(&days, opt_in, period),
+        days: day_rows(&days, opt_in, period),
+        numbers,
+        templates,
+    })
+}
+
+/// The chart, up to the present.
+fn lines(days: &[Totals], opt_in: Option<Time>, period: &Period) -> Chart {
+    let names: Vec<String> =
+        period.days.iter().map(|day| period.format(day.start(), "%-d %b")).collect();
+    let begun = period.days.partition_point(|day| day.start() <= period.now);
+    let before = period.days.partition_point(|day| opt_in.is_some_and(|at| day.end() <= at));
+    let line = |count: fn(&Totals) -> i64| days.iter().take(begun).map(count).collect::<Vec<_>>();
+    chart(
         &names,
+        before,
         vec![
             ("sent", line(|day| day.sent)),
             ("delivered", line(|day| day.delivered)),
             ("read", line(|day| day.read)),
             ("clicked", line(Totals::unique_clicks)),
         ],
-    );
-    let mut templates: Vec<Row> = by_template
-        .iter()
-        .map(|point| Row::new(template_name(directory, channel, &point.subject), &point.totals))
-        .collect();
-    for (name, points) in [("free-form messages", free), ("unattributed", unknown)] {
-        let totals = sum(points.iter().map(|point| &point.totals));
-        if !totals.is_zero() {
-            templates.push(Row::new(name.to_owned(), &totals));
-        }
-    }
-    Ok(Figures {
-        opt_in: opt_in_note(state.opted_in(), sum(before.iter().map(|p| &p.totals)).sent, period),
-        is_empty: whole.is_zero(),
-        cards: cards(&whole),
-        chart,
-        days: names.into_iter().zip(&days).map(|(name, day)| Row::new(name, day)).collect(),
-        numbers: by_subject(&daily)
-            .into_iter()
-            .map(|(subject, totals)| {
-                let name = match subject {
-                    Subject::Number(number) => format!("+{number}"),
-                    Subject::Template(template) => template.code.to_string(),
-                };
-                Row::new(name, &totals)
-            })
-            .collect(),
-        templates,
-    })
+    )
 }
 
-fn sum<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> Totals {
-    totals.into_iter().try_fold(Totals::default(), Totals::checked_add).unwrap_or_default()
+fn day_rows(days: &[Totals], opt_in: Option<Time>, period: &Period) -> Vec<Row> {
+    let rows = period.days.iter().zip(days).map(|(day, totals)| {
+        let name = period.format(day.start(), "%a %-d %b %Y");
+        let row = if day.start() > period.now && totals.is_zero() {
+            Row::unknown(name)
+        } else {
+            Row::new(name, totals)
+        };
+        Row { remark: period.remark(*day, opt_in), ..row }
+    });
+    rows.collect()
 }
 
-fn by_subject(points: &[Point]) -> BTreeMap<&Subject, Totals> {
+/// Logs why the ledger does not answer.
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    tracing::error!(error, "the overview could not be read");
+    Refusal::Unavailable
+}
+
+/// The sum, which is either exact or not shown.
+fn sum<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> Result<Totals, Refusal> {
+    totals.into_iter().try_fold(Totals::default(), Totals::checked_add).ok_or(Refusal::Unavailable)
+}
+
+fn by_subject(points: &[Point]) -> Result<BTreeMap<&Subject, Totals>, Refusal> {
     let mut sums: BTreeMap<&Subject, Totals> = BTreeMap::new();
     for point in points {
         let known = sums.entry(&point.subject).or_default();
-        *known = sum([&*known, &point.totals]);
+        *known = sum([&*known, &point.totals])?;
     }
-    sums
+    Ok(sums)
 }
 
-fn template_name(directory: &Snapshot, channel: &ChannelId, subject: &Subject) -> String {
-    match subject {
-        Subject::Number(number) => format!("+{number}"),
-        Subject::Template(template) => {
-            let known = directory.template(channel, &template.code, &template.language);
-            let name = known.map_or_else(
-                || template.code.to_string(),
-                |known| format!("{} ({})", known.name, known.category.as_str()),
-            );
-            format!("{name} · {}", template.language)
-        }
-    }
+/// The template as people know it, with the category that it has now.
+fn template_name(
+    template: &Template,
+    known: Option<&Arc<TemplateRecord>>,
+    category: Option<Category>,
+) -> String {
+    let name = known.map_or_else(|| template.code.to_string(), |known| known.name.to_string());
+    let category = category.or_else(|| known.map(|known| known.category));
+    let category = category.map(|it| format!(" ({})", it.as_str())).unwrap_or_default();
+    format!("{name}{category} · {}", template.language)
 }
 
 fn opt_in_note(opt_in: Option<Time>, before: i64, period: &Period) -> String {
@@ -250,11 +317,7 @@ fn opt_in_note(opt_in: Option<Time>, before: i64, period: &Period) -> String {
         return "ROI statistics are not enabled for this channel: the API answers nothing for it yet."
             .to_owned();
     };
-    let instant = Timestamp::from_millisecond(opt_in.0).unwrap_or(Timestamp::UNIX_EPOCH);
-    let enabled = format!(
-        "ROI statistics enabled {}.",
-        instant.to_zoned(period.zone.clone()).strftime("%-d %b %Y %H:%M %Z")
-    );
+    let enabled = format!("ROI statistics enabled {}.", period.format(opt_in, "%-d %b %Y %H:%M"));
     if before == 0 {
         return enabled;
     }
@@ -265,13 +328,8 @@ fn opt_in_note(opt_in: Option<Time>, before: i64, period: &Period) -> String {
 }
 
 fn cards(whole: &Totals) -> Vec<Card> {
-    let share = |part: i64, of: i64, word: &str| {
-        if of == 0 {
-            "—".to_owned()
-        } else {
-            format!("{} of {} {word}", percent(part, of), grouped(of))
-        }
-    };
+    let share =
+        |part: i64, of: i64, word: &str| format!("{} of {} {word}", percent(part, of), grouped(of));
     let clicked = whole.unique_clicks();
     vec![
         Card { name: "Sent", count: grouped(whole.sent), note: "told or implied".to_owned() },
@@ -298,22 +356,29 @@ fn cards(whole: &Totals) -> Vec<Card> {
     ]
 }
 
-/// A share in per cent with one digit, rounded to the nearest.
+/// A share in per cent with one digit, rounded to the nearest; of nothing there is none.
 fn percent(part: i64, of: i64) -> String {
+    if of == 0 {
+        return "—".to_owned();
+    }
     let tenths = (i128::from(part) * 2_000 + i128::from(of)) / (i128::from(of) * 2);
-    format!("{}.{} %", tenths / 10, (tenths % 10).abs())
+    format!("{}.{}\u{a0}%", tenths / 10, (tenths % 10).abs())
 }
 
-/// A page that says one thing.
-pub(super) fn notice(status: StatusCode, text: &str) -> Result<String, askama::Error> {
-    Notice { title: status.canonical_reason().unwrap_or("twoticks"), text }.render()
+/// A page that says one thing; what stands in backticks is shown as code. `back` leads to the
+/// overview as it is without an address of its own.
+pub(super) fn notice(status: StatusCode, text: &str, back: bool) -> Result<String, askama::Error> {
+    let title = status.canonical_reason().unwrap_or("twoticks");
+    Notice { title, pieces: text.split('`').collect(), back }.render()
 }
 
 #[derive(askama::Template)]
 #[template(path = "notice.html")]
 struct Notice<'a> {
     title: &'a str,
-    text: &'a str,
+    /// Text and code by turns.
+    pieces: Vec<&'a str>,
+    back: bool,
 }
 
 #[derive(askama::Template)]
@@ -336,6 +401,7 @@ struct Choosable<'a> {
 
 struct Figures {
     opt_in: String,
+    now: String,
     is_empty: bool,
     cards: Vec<Card>,
     chart: Chart,
@@ -352,6 +418,7 @@ struct Card {
 
 struct Row {
     name: String,
+    remark: String,
     sent: String,
     delivered: String,
     read: String,
@@ -363,11 +430,26 @@ impl Row {
     fn new(name: String, totals: &Totals) -> Self {
         Self {
             name,
+            remark: String::new(),
             sent: grouped(totals.sent),
             delivered: grouped(totals.delivered),
             read: grouped(totals.read),
             clicked: grouped(totals.unique_clicks()),
             failed: grouped(totals.failed()),
+        }
+    }
+
+    /// What is not known is no zero.
+    fn unknown(name: String) -> Self {
+        let dash = || "—".to_owned();
+        Self {
+            name,
+            remark: String::new(),
+            sent: dash(),
+            delivered: dash(),
+            read: dash(),
+            clicked: dash(),
+            failed: dash(),
         }
     }
 }
@@ -378,9 +460,13 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_to_a_tenth() {
-        for (part, of, text) in
-            [(1, 3, "33.3 %"), (2, 3, "66.7 %"), (1, 1, "100.0 %"), (0, 9, "0.0 %")]
-        {
+        for (part, of, text) in [
+            (1, 3, "33.3\u{a0}%"),
+            (2, 3, "66.7\u{a0}%"),
+            (0, 9, "0.0\u{a0}%"),
+            (132, 131, "100.8\u{a0}%"),
+            (0, 0, "—"),
+        ] {
             assert_eq!(percent(part, of), text);
         }
     }

@@ -4,6 +4,7 @@
 //! journal entries and sums. [`totals`] compares sums with the core's model.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
+mod control;
 mod doors;
 mod fixtures;
 mod harness;

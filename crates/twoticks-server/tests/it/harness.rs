@@ -60,6 +60,7 @@ pub(crate) struct Made {
     pub(crate) settings: Settings,
     pub(crate) carrier: Arc<dyn Carrier>,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) is_demo: bool,
 }
 
 impl Default for Made {
@@ -68,6 +69,7 @@ impl Default for Made {
             settings: Settings::default(),
             carrier: Arc::new(LocalCarrier),
             ledger: Arc::new(MemoryLedger::new()),
+            is_demo: false,
         }
     }
 }
@@ -121,7 +123,7 @@ impl Server {
     pub(crate) async fn start_with(made: Made) -> Self {
         let log = Log::default();
         let logging = tracing::subscriber::set_default(log.clone());
-        let Made { settings, carrier, ledger } = made;
+        let Made { settings, carrier, ledger, is_demo } = made;
         let clock = Arc::new(ManualClock::new(NOON));
         let directory = Arc::new(MemoryDirectory::new());
         directory.change(tenants::everything()).await.unwrap();
@@ -132,7 +134,7 @@ impl Server {
             directory,
             carrier,
         };
-        let app = Arc::new(App::new(settings, surroundings));
+        let app = Arc::new(App { is_demo, ..App::new(settings, surroundings) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();

@@ -17,3 +17,4 @@ mod harness;
 mod protocol;
 mod sending;
 mod tenants;
+mod ui;

@@ -204,6 +204,21 @@ async fn beyond_the_connections_that_may_be_open_new_ones_wait() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_head_does_not_come_in_time_is_closed() {
+    let mut settings = Settings::default();
+    settings.limits.head_seconds_max = 0;
+    let server = Server::start_with(Made { settings, ..Made::default() }).await;
+    for begun in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
+        slow.write_all(begun.as_bytes()).await.unwrap();
+        let mut answered = Vec::new();
+        slow.read_to_end(&mut answered).await.unwrap();
+        assert!(answered.is_empty(), "{begun:?}: {}", String::from_utf8_lossy(&answered));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn other_methods_are_refused() {
     let server = Server::start().await;
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"] {

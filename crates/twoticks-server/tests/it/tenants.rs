@@ -30,10 +30,10 @@ pub(crate) const UTILITY: &str = "1100000000000003";
 /// The code of [`Who::Scoped`] for [`CHANNEL`].
 pub(crate) const ISV_CODE: &str = "isv-code-of-the-scoped-user";
 
-const ONE: &str = "1000000000000001";
-const OTHER: &str = "1000000000000002";
+pub(crate) const ONE: &str = "1000000000000001";
+pub(crate) const OTHER: &str = "1000000000000002";
 const UNSUBSCRIBED: &str = "1000000000000003";
-const SEVERAL: &str = "1000000000000004";
+pub(crate) const SEVERAL: &str = "1000000000000004";
 
 /// A caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,10 +72,6 @@ pub enum Change {
     PutTemplate(TemplateRecord),
     /// Takes a template (channel, code, language) away.
     RemoveTemplate(ChannelId, Text, Text),
-    /// A setting.
-    PutSetting(Name, Arc<str>),
-    /// Takes a setting away.
-    RemoveSetting(Name),
 }
 
 /// The contents, by their names; whole only once a snapshot was made of them.
@@ -90,7 +86,6 @@ pub(crate) struct Contents {
     pub(crate) channels: BTreeMap<ChannelId, Arc<Channel>>,
     pub(crate) numbers: BTreeMap<PhoneNumber, Arc<Number>>,
     pub(crate) templates: BTreeMap<(ChannelId, Text, Text), Arc<TemplateRecord>>,
-    pub(crate) settings: BTreeMap<Name, Arc<str>>,
 }
 
 impl Contents {
@@ -153,11 +148,6 @@ impl Contents {
                 let name = format!("{code} {language}");
                 found(self.templates.remove(&(channel, code, language)), "template", name)
             }
-            Change::PutSetting(name, value) => {
-                self.settings.insert(name, value);
-                Ok(())
-            }
-            Change::RemoveSetting(name) => remove(&mut self.settings, "setting", &name),
         }
     }
 

@@ -2,12 +2,12 @@
 //!
 //! The file is replaced, never edited: a new one is written beside it, synced, and renamed over
 //! it, and the folder is synced. So a crash or a full disk leaves the old directory or the new
-//! one, never half of one. A lock file beside it lets the command line change the directory while
-//! the server runs: whoever changes it first takes in what others changed.
+//! one, never half of one. What always holds: one process has the folder (the ledger's lock sees
+//! to that), so what is in memory is what is in the file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,6 @@ use crate::keys::Keys;
 /// The name of the file in the data folder.
 pub const FILE_NAME: &str = "directory.json";
 const NEW_NAME: &str = "directory.json.new";
-const LOCK_NAME: &str = "directory.lock";
 
 /// The directory in a file.
 pub struct FileDirectory {
@@ -34,20 +33,13 @@ struct Inner {
     folder: PathBuf,
     keys: Arc<Keys>,
     present: Present,
-    /// Which file the present snapshot was read from or written to; held while changing.
-    seen: Mutex<Option<Seen>>,
-}
-
-/// What tells one written file from another: each is a new file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    inode: u64,
-    changed: (i64, i64),
-    bytes: u64,
+    /// Held while a change is made, so that two made at once both count.
+    changing: Mutex<()>,
 }
 
 impl FileDirectory {
-    /// Opens the directory in `folder`, which must be there. Without a file it is empty.
+    /// Opens the directory in `folder`, which must be there and this process's alone. Without a
+    /// file it is empty.
     ///
     /// Blocks while it reads; call it before the server runs.
     ///
@@ -55,15 +47,12 @@ impl FileDirectory {
     /// [`Error::Corrupt`] if the file is not one of ours or was sealed under another key,
     /// [`Error::Newer`], [`Error::Unavailable`].
     pub fn open(folder: &Path, keys: Arc<Keys>) -> Result<Self, Error> {
-        let (contents, seen) = match read(folder, &keys)? {
-            Some((contents, seen)) => (contents, Some(seen)),
-            None => (Contents::default(), None),
-        };
+        let contents = read(folder, &keys)?.unwrap_or_default();
         let path = folder.join(FILE_NAME);
         let present = Present::new(contents)
             .map_err(|refusal| Error::Corrupt { path, why: refusal.to_string() })?;
-        let seen = Mutex::new(seen);
-        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), keys, present, seen }) })
+        let (folder, changing) = (folder.to_owned(), Mutex::new(()));
+        Ok(Self { inner: Arc::new(Inner { folder, keys, present, changing }) })
     }
 }
 
@@ -77,69 +66,16 @@ impl Directory for FileDirectory {
         let inner = Arc::clone(&self.inner);
         off_the_runtime(move || inner.change(changes)).await
     }
-
-    async fn refresh(&self) -> Result<bool, Error> {
-        let inner = Arc::clone(&self.inner);
-        off_the_runtime(move || {
-            let mut seen = inner.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            inner.take_in(&mut seen)
-        })
-        .await
-    }
 }
 
 impl Inner {
     fn change(&self, changes: Vec<Change>) -> Result<(), Error> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.folder.join(LOCK_NAME);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|file| file.lock().map(|()| file))
-            .map_err(|source| Error::Unavailable { doing: "lock", path, source })?;
-        self.take_in(&mut seen)?;
+        // The lock guards nothing that a panic could leave half done.
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.present.next(changes)?;
-        *seen = Some(replace(&self.folder, &stored::write(next.contents(), &self.keys))?);
+        replace(&self.folder, &stored::write(next.contents(), &self.keys))?;
         self.present.swap(next);
-        drop(lock);
         Ok(())
-    }
-
-    /// Reads the file if it is not the one that was seen last.
-    fn take_in(&self, seen: &mut Option<Seen>) -> Result<bool, Error> {
-        let path = self.folder.join(FILE_NAME);
-        let now = match std::fs::metadata(&path) {
-            Ok(metadata) => Some(Seen::of(&metadata)),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(source) => return Err(Error::Unavailable { doing: "read", path, source }),
-        };
-        if now == *seen {
-            return Ok(false);
-        }
-        let Some((contents, read)) = read(&self.folder, &self.keys)? else {
-            let why = "it was there and is gone; put it back from a backup".to_owned();
-            return Err(Error::Corrupt { path, why });
-        };
-        let next = self
-            .present
-            .build(contents)
-            .map_err(|refusal| Error::Corrupt { path, why: refusal.to_string() })?;
-        self.present.swap(next);
-        *seen = Some(read);
-        Ok(true)
-    }
-}
-
-impl Seen {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            inode: metadata.ino(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            bytes: metadata.len(),
-        }
     }
 }
 
@@ -161,26 +97,21 @@ async fn off_the_runtime<T: Send + 'static>(
     }
 }
 
-fn read(folder: &Path, keys: &Keys) -> Result<Option<(Contents, Seen)>, Error> {
+fn read(folder: &Path, keys: &Keys) -> Result<Option<Contents>, Error> {
     let path = folder.join(FILE_NAME);
-    let unavailable = |source| Error::Unavailable { doing: "read", path: path.clone(), source };
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unavailable(error)),
+        Err(source) => return Err(Error::Unavailable { doing: "read", path, source }),
     };
-    // Of the open file: the name may be another's by now.
-    let seen = Seen::of(&file.metadata().map_err(unavailable)?);
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(unavailable)?;
     match stored::read(&bytes, keys) {
-        Ok(contents) => Ok(Some((contents, seen))),
+        Ok(contents) => Ok(Some(contents)),
         Err(Unreadable::Newer(found)) => Err(Error::Newer { path, found, known: stored::VERSION }),
         Err(Unreadable::Wrong(why)) => Err(Error::Corrupt { path, why }),
     }
 }
 
-fn replace(folder: &Path, bytes: &[u8]) -> Result<Seen, Error> {
+fn replace(folder: &Path, bytes: &[u8]) -> Result<(), Error> {
     let new = folder.join(NEW_NAME);
     write_new(folder, &new, bytes).map_err(|source| {
         // What was begun is of no use; should it not go away now, the next change removes it.
@@ -189,7 +120,7 @@ fn replace(folder: &Path, bytes: &[u8]) -> Result<Seen, Error> {
     })
 }
 
-fn write_new(folder: &Path, new: &Path, bytes: &[u8]) -> std::io::Result<Seen> {
+fn write_new(folder: &Path, new: &Path, bytes: &[u8]) -> std::io::Result<()> {
     match std::fs::remove_file(new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -198,7 +129,5 @@ fn write_new(folder: &Path, new: &Path, bytes: &[u8]) -> std::io::Result<Seen> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(new, folder.join(FILE_NAME))?;
-    File::open(folder)?.sync_all()?;
-    // The rename touched the change time, so it is asked for last.
-    file.metadata().map(|metadata| Seen::of(&metadata))
+    File::open(folder)?.sync_all()
 }

@@ -35,10 +35,6 @@ impl Present {
         Snapshot::build(contents, &self.lookup)
     }
 
-    pub(crate) fn build(&self, contents: Contents) -> Result<Snapshot, Refusal> {
-        Snapshot::build(contents, &self.lookup)
-    }
-
     pub(crate) fn swap(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
     }
@@ -77,9 +73,5 @@ impl Directory for MemoryDirectory {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.present.swap(self.present.next(changes)?);
         Ok(())
-    }
-
-    async fn refresh(&self) -> Result<bool, Error> {
-        Ok(false)
     }
 }

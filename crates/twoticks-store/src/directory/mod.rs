@@ -1,4 +1,4 @@
-//! The directory: accounts, principals, keys, policies, channels, numbers, templates, settings.
+//! The directory: accounts, principals, keys, policies, channels, numbers, templates.
 //!
 //! The second seam of the store. It is small and read by every request, so it is a value in
 //! memory, [`Snapshot`], swapped whole when something changes. Opt-ins and the history of
@@ -58,10 +58,6 @@ pub const NUMBERS_PER_CHANNEL_MAX: usize = 1_000;
 pub const TEMPLATES_PER_CHANNEL_MAX: usize = 6_000;
 /// How many buttons a template may have.
 pub const BUTTONS_MAX: usize = 10;
-/// How many settings there may be.
-pub const SETTINGS_MAX: usize = 1_000;
-/// The longest setting, in bytes.
-pub const SETTING_BYTES_MAX: usize = 65_536;
 
 /// Who may do what, and with what: the seam.
 #[async_trait]
@@ -76,15 +72,8 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// [`Error::Refused`] if the changes do not fit the directory as it is; [`Error::Unavailable`]
     /// if they cannot be kept just now, for instance because the disk is full, and then nothing
-    /// has changed; [`Error::Corrupt`], [`Error::Newer`] if what is kept cannot be read.
+    /// has changed.
     async fn change(&self, changes: Vec<Change>) -> Result<(), Error>;
-
-    /// Takes in what another process changed, and says whether it did. The server calls this now
-    /// and then, so that a key added on the command line works at once.
-    ///
-    /// # Errors
-    /// As [`Directory::change`]; the snapshot then stays as it was.
-    async fn refresh(&self) -> Result<bool, Error>;
 }
 
 /// Why the directory does not do what was asked.

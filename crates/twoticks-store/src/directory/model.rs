@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 use twoticks_core::clock::Time;
 use twoticks_core::event::{Button, Category};
-use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 
 use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
 
@@ -159,7 +159,7 @@ pub struct Number {
     pub channel: ChannelId,
 }
 
-/// A template in one language, as it is now. The history of its category is in the journal.
+/// A template in one language. Which category holds when is in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TemplateRecord {
@@ -173,10 +173,19 @@ pub struct TemplateRecord {
     pub name: Text,
     /// Meta's id, where there is one; unique in the channel.
     pub meta_id: Option<Text>,
-    /// What it is for.
+    /// What it was for when it was put here; WhatsApp may have changed that since, and the
+    /// ledger's channel knows.
     pub category: Category,
     /// Its buttons in their order.
     pub buttons: Vec<Button>,
+}
+
+impl TemplateRecord {
+    /// The template as events name it.
+    #[must_use]
+    pub fn identity(&self) -> Template {
+        Template { code: self.code.clone(), language: self.language.clone() }
+    }
 }
 
 /// The built-in policy that allows everything of the product.

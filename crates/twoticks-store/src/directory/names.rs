@@ -101,7 +101,7 @@ ident!(
 );
 
 ident!(
-    /// The name of a user, a policy, a role, a session or a setting.
+    /// The name of a user, a policy, a role or a session.
     ///
     /// **Invariant:** 1 to 128 ASCII letters, digits, `.`, `-`, `_` and `@`.
     Name,

@@ -22,8 +22,7 @@ use super::{
     ACCOUNTS_MAX, APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, BUTTONS_MAX, CHANNELS_MAX,
     KEYS_PER_PRINCIPAL_MAX, NUMBERS_PER_CHANNEL_MAX, POLICIES_ATTACHED_MAX,
     POLICIES_PER_ACCOUNT_MAX, POLICY_BYTES_MAX, PUBLIC_KEY_BYTES_MAX, RECEIPTS_SECRET_MIN, Refusal,
-    SESSIONS_MAX, SETTING_BYTES_MAX, SETTINGS_MAX, TEMPLATES_PER_CHANNEL_MAX,
-    USERS_PER_ACCOUNT_MAX,
+    SESSIONS_MAX, TEMPLATES_PER_CHANNEL_MAX, USERS_PER_ACCOUNT_MAX,
 };
 
 /// Who acts.
@@ -354,12 +353,6 @@ impl Snapshot {
         self.templates.get(channel)?.by_name.get(&(name.clone(), language.clone()))
     }
 
-    /// The setting with this name.
-    #[must_use]
-    pub fn setting(&self, name: &str) -> Option<&Arc<str>> {
-        self.contents.settings.get(name)
-    }
-
     fn take_accounts(&mut self, contents: &Contents) -> Result<(), Refusal> {
         limit(contents.accounts.len(), ACCOUNTS_MAX, "accounts")?;
         for account in contents.accounts.values() {
@@ -376,9 +369,7 @@ impl Snapshot {
                 return Err(Refusal::Exists { what: "policy", name: name.to_string() });
             }
         }
-        limit(contents.settings.len(), SETTINGS_MAX, "settings")?;
-        let longest = contents.settings.values().map(|value| value.len()).max();
-        limit(longest.unwrap_or(0), SETTING_BYTES_MAX, "bytes of a setting")
+        Ok(())
     }
 
     fn take_users(&mut self, contents: &Contents) -> Result<(), Refusal> {

@@ -52,7 +52,6 @@ struct File {
     isv_codes: Vec<Code>,
     numbers: Vec<Number>,
     templates: Vec<TemplateRecord>,
-    settings: Vec<Setting>,
 }
 
 /// Base64 of sealed bytes.
@@ -105,13 +104,6 @@ struct Code {
     code: Sealed,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Setting {
-    name: Name,
-    value: Arc<str>,
-}
-
 /// Where a secret is: seals it in, and opens it only there.
 struct Place<'a> {
     keys: &'a Keys,
@@ -155,7 +147,6 @@ pub(crate) fn write(contents: &Contents, keys: &Keys) -> Vec<u8> {
         channels,
         numbers,
         templates,
-        settings,
     } = contents;
     let file = File {
         version: VERSION,
@@ -168,10 +159,6 @@ pub(crate) fn write(contents: &Contents, keys: &Keys) -> Vec<u8> {
         isv_codes: isv_codes.values().map(|it| stored_code(it, keys)).collect(),
         numbers: numbers.values().map(|it| Number::clone(it)).collect(),
         templates: templates.values().map(|it| TemplateRecord::clone(it)).collect(),
-        settings: settings
-            .iter()
-            .map(|(name, value)| Setting { name: name.clone(), value: value.clone() })
-            .collect(),
     };
     let mut bytes = serde_json::to_vec_pretty(&file).expect("texts and numbers make JSON");
     bytes.push(b'\n');
@@ -213,8 +200,6 @@ fn changes(file: File, keys: &Keys) -> Result<Vec<Change>, Unreadable> {
     }
     changes.extend(file.numbers.into_iter().map(Change::PutNumber));
     changes.extend(file.templates.into_iter().map(Change::PutTemplate));
-    let settings = file.settings.into_iter();
-    changes.extend(settings.map(|it| Change::PutSetting(it.name, it.value)));
     Ok(changes)
 }
 

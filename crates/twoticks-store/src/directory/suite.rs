@@ -136,7 +136,6 @@ fn everything() -> Vec<Change> {
         Change::PutNumber(number("15550783881", "106540352242922", "cams-one")),
         Change::PutTemplate(template("cams-one", "1001", "en", "9001")),
         Change::PutTemplate(template("cams-one", "1001", "id", "9002")),
-        Change::PutSetting(name("rates.card"), "2026-10".into()),
     ]
 }
 
@@ -168,7 +167,6 @@ async fn what_is_added_is_found(directory: &dyn Directory) {
     assert_eq!(now.sessions().count(), 1);
     assert_eq!(now.policies_of(&uid(UID)).count(), 1);
     assert_eq!(now.policies_of(&uid(OTHER)).count(), 0);
-    assert_eq!(&**now.setting("rates.card").unwrap(), "2026-10");
     let one = channel_id("cams-one");
     assert!(now.isv_code(&user_id("20001"), &one).unwrap().code.is("isv-code"));
     assert_eq!(now.isv_code(&user_id("20001"), &channel_id("cams-far")), None);

@@ -50,8 +50,9 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// with more events than this.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 const INLINE_EVENTS_MAX: usize = 256;
-/// How many entries are folded in one step at the start.
+/// How many entries are folded in one step at the start, and how many events about.
 const REPLAY_STEP: usize = 256;
+const REPLAY_STEP_EVENTS: usize = 16_384;
 
 /// An open folder.
 pub struct Embedded {
@@ -279,13 +280,17 @@ fn replay(shared: &Shared, journal: &Journal<Note>, folder: &Path) -> Result<(),
     let from = *shared.applied.borrow() + 1;
     let mut channels = ChannelCache::new();
     let mut records = journal.read(from).peekable();
-    let mut step = Vec::with_capacity(REPLAY_STEP);
+    let (mut step, mut events) = (Vec::with_capacity(REPLAY_STEP), 0);
     while let Some(record) = records.next() {
         let (position, payload) = record?;
-        step.push((position, Box::new(entry::decode_work(&folder, position, &payload)?)));
-        if step.len() == REPLAY_STEP || records.peek().is_none() {
+        let work = entry::decode_work(&folder, position, &payload)?;
+        events += work.events.len();
+        step.push((position, Box::new(work)));
+        let full = step.len() >= REPLAY_STEP || events >= REPLAY_STEP_EVENTS;
+        if full || records.peek().is_none() {
             shared.applied.send_replace(shared.fold(&mut channels, &step)?);
             step.clear();
+            events = 0;
             if shared.active_rows() >= OVERLAY_ROWS_MAX
                 && let Some(frozen) = shared.freeze()
             {

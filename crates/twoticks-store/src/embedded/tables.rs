@@ -57,9 +57,12 @@ impl Tables {
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         // A process that died while it made the folder left one that the engine cannot open, and
         // nothing in it.
-        if folder.exists() && !folder.join("version").exists() {
-            std::fs::remove_dir_all(folder)
-                .map_err(|error| Error::io("making the ledger's folder anew", error))?;
+        let anew = |error| Error::io("making the ledger's folder anew", error);
+        // A disk that does not answer is no reason to remove anything.
+        if folder.try_exists().map_err(anew)?
+            && !folder.join("version").try_exists().map_err(anew)?
+        {
+            std::fs::remove_dir_all(folder).map_err(anew)?;
         }
         let open = || {
             let db = Database::builder(folder)
@@ -238,6 +241,12 @@ impl Slot {
                 source: "its engine failed before".into(),
             }),
         }
+    }
+
+    /// Leaves it as an engine that has failed and does not open.
+    #[cfg(test)]
+    pub(crate) fn shut(&self) {
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Closes the tables and opens them again; an engine that has failed does not go on otherwise.

@@ -1,5 +1,7 @@
 //! What only the ledger in a folder can do: be locked, be damaged, be made again.
 
+mod generations;
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -78,6 +80,38 @@ async fn a_damaged_ledger_is_set_aside_and_made_again_from_the_journal() {
     fs::write(&engine_journal, bytes).unwrap();
     for _ in 0..2 {
         assert_eq!(digest(&folder).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_torn_anywhere_is_whole_or_not_there() {
+    let (folder, before) = filled().await;
+    let ledger = folder.path().join("ledger");
+    let engine_journal = ledger.join("0.jnl");
+    let bytes = fs::read(&engine_journal).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = TempDir::new().unwrap();
+    copy(folder.path(), torn.path());
+    for cut in (0..used).rev().step_by(used / 24) {
+        let mut bytes = bytes.clone();
+        bytes[cut..].fill(0);
+        fs::remove_dir_all(torn.path().join("ledger")).unwrap();
+        copy(&ledger, &torn.path().join("ledger"));
+        fs::write(torn.path().join("ledger/0.jnl"), bytes).unwrap();
+        assert_eq!(digest(&torn).await, before, "cut at {cut} of {used}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

@@ -337,8 +337,10 @@ pub(crate) fn recover(folder: &Path, files: &dyn Files) -> Result<(Shared, Optio
                 );
                 handle.cut(end).map_err(io)?;
             }
-            // What was read may be in the page cache only, if a process died before its sync.
+            // What was read may be in the page cache only, if a process died before its sync; and
+            // so may the file's name.
             handle.sync().map_err(io)?;
+            files.sync_folder(folder).map_err(io)?;
             tail = Some(Tail { first, offset: end, handle });
         }
     }

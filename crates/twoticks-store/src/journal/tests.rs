@@ -1,5 +1,7 @@
 //! The journal against the simplest model, a list, with every way a disk has to fail.
 
+mod power;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -182,6 +184,19 @@ fn any_changed_byte_is_found_and_only_the_last_write_may_be_cut() {
             }
         }
     }
+}
+
+#[test]
+fn what_stands_behind_a_torn_record_does_not_come_back_behind_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = segment_of(&[vec![vec![1; 9]], vec![vec![2; 9], vec![3; 9], vec![4; 9]]]);
+    // The first record of the last write is torn, those behind it are whole.
+    bytes[HEADER_BYTES + 2 * RECORD_BYTES + 9] ^= 1;
+    write_segment(folder.path(), &bytes);
+    let journal = open(folder.path()).unwrap();
+    assert_eq!(block_on(journal.append(vec![5; 9], 0)).unwrap(), 2);
+    drop(journal);
+    assert_eq!(contents(&open(folder.path()).unwrap()), [vec![1; 9], vec![5; 9]]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod fixtures;
 mod model;
-mod told;
+pub(crate) mod told;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::ledger::{
-    Batch, Dead, ENTRIES_BYTES_MAX, ENTRIES_MAX, EVENTS_MAX, Entry, GROUP_BYTES_MAX, Kind, Ledger,
+    BODY_BYTES_MAX, Batch, Dead, ENTRIES_BYTES_MAX, ENTRIES_MAX, EVENTS_MAX, Entry, GROUP_BYTES_MAX, Kind, Ledger,
 };
 use crate::memory::MemoryLedger;
 use crate::verify::verify;
@@ -501,6 +501,12 @@ async fn limits_hold_at_the_edge(home: &Home) {
     let group = ledger.group(&channel("a"), &"g".repeat(GROUP_BYTES_MAX)).await.unwrap();
     assert_eq!(group.len(), 1);
     assert_eq!(all_entries(&ledger).await.len(), 2);
+    let sized = |length| Batch { body: vec![b'x'; length], ..batch(vec![]) };
+    let refused = ledger.record(sized(BODY_BYTES_MAX + 1)).await;
+    assert!(matches!(refused, Err(Error::TooLarge { limit: BODY_BYTES_MAX, .. })));
+    let position = ledger.record(sized(BODY_BYTES_MAX)).await.unwrap().position;
+    let entries = ledger.entries(position, 1).await.unwrap();
+    assert!(entries[0].batch == sized(BODY_BYTES_MAX));
 }
 
 async fn what_cannot_have_happened_is_refused(home: &Home) {

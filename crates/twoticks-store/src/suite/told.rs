@@ -14,25 +14,25 @@ use crate::ledger::{Batch, Kind};
 // What happens: one message a hash, times in seconds after `NOON`.
 
 pub(super) const NOON: Time = Time(1_799_971_200_000);
-pub(super) const NOW: Time = Time(NOON.0 + 2 * DAY);
+pub(crate) const NOW: Time = Time(NOON.0 + 2 * DAY);
 
-pub(super) fn channel(id: &str) -> ChannelId {
+pub(crate) fn channel(id: &str) -> ChannelId {
     ChannelId::new(id).unwrap()
 }
 
-pub(super) fn text(text: &str) -> Text {
+pub(crate) fn text(text: &str) -> Text {
     Text::new(text).unwrap()
 }
 
-pub(super) fn template() -> Template {
+pub(crate) fn template() -> Template {
     Template { code: text("SALE"), language: text("en_US") }
 }
 
-pub(super) fn at(seconds: i64) -> Time {
+pub(crate) fn at(seconds: i64) -> Time {
     NOON.plus(seconds * SECOND)
 }
 
-pub(super) fn message(of: &str, id: u8, seconds: i64, status: Option<Status>) -> MessageEvent {
+pub(crate) fn message(of: &str, id: u8, seconds: i64, status: Option<Status>) -> MessageEvent {
     MessageEvent {
         channel: channel(of),
         number: PhoneNumber::new("15550001").unwrap(),
@@ -46,20 +46,20 @@ pub(super) fn message(of: &str, id: u8, seconds: i64, status: Option<Status>) ->
     }
 }
 
-pub(super) fn status(of: &str, id: u8, status: Status, seconds: i64) -> Event {
+pub(crate) fn status(of: &str, id: u8, status: Status, seconds: i64) -> Event {
     Event::Message(message(of, id, seconds, Some(status)))
 }
 
-pub(super) fn send(of: &str, id: u8, seconds: i64) -> Event {
+pub(crate) fn send(of: &str, id: u8, seconds: i64) -> Event {
     let claim = Claim { source: Source::Send, template: Some(template()), campaign: None };
     Event::Message(MessageEvent { claim: Some(claim), ..message(of, id, seconds, None) })
 }
 
-pub(super) fn opt_in(of: &str, seconds: i64) -> Event {
+pub(crate) fn opt_in(of: &str, seconds: i64) -> Event {
     Event::OptIn { channel: channel(of), time: at(seconds) }
 }
 
-pub(super) fn category(of: &str, category: Category, seconds: i64) -> Event {
+pub(crate) fn category(of: &str, category: Category, seconds: i64) -> Event {
     Event::Category(CategoryEvent {
         channel: channel(of),
         template: template(),
@@ -69,7 +69,7 @@ pub(super) fn category(of: &str, category: Category, seconds: i64) -> Event {
     })
 }
 
-pub(super) fn batch(events: Vec<Event>) -> Batch {
+pub(crate) fn batch(events: Vec<Event>) -> Batch {
     Batch {
         kind: Kind::Webhook,
         accepted: NOW,
@@ -118,7 +118,7 @@ pub(super) async fn everything(ledger: &Shared, of: &str) -> Vec<Vec<Point>> {
     answers
 }
 
-pub(super) fn questions(of: &str) -> Vec<Query> {
+pub(crate) fn questions(of: &str) -> Vec<Query> {
     let start = Atom::of(NOON.plus(-2 * DAY)).0;
     let atoms = (start..start + 480).map(|n| Window { from: Atom(n), to: Atom(n + 1) }).collect();
     let gaps = vec![

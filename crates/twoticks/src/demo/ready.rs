@@ -48,7 +48,7 @@ With the official SDK for Python (pip install alibabacloud-cams20200606), paste:
 
 from alibabacloud_cams20200606.client import Client
 from alibabacloud_cams20200606.models import GetChatappTemplateMetricRequest
-from alibabacloud_tea_openapi.utils_models import Config
+from alibabacloud_tea_openapi.models import Config
 
 client = Client(Config(access_key_id="{id}", access_key_secret="{secret}",
                        endpoint="{address}", protocol="http"))
