@@ -171,7 +171,7 @@ impl Default for Settings {
             limits: Limits {
                 in_flight_max: 1_024,
                 webhooks_in_flight_max: 1_024,
-                connections_max: 4_096,
+                connections_max: 1_024,
                 head_seconds_max: 30,
                 request_seconds_max: 30,
             },

@@ -45,11 +45,6 @@ impl Tasks {
         self.stop.clone()
     }
 
-    /// How many tasks are running.
-    pub fn running(&self) -> usize {
-        self.tracker.len()
-    }
-
     /// Tells all tasks to stop and waits for them, at most `patience`. Says how many were left.
     pub async fn drain(&self, patience: Duration) -> usize {
         self.stop.cancel();

@@ -112,6 +112,12 @@ pub(crate) fn decode_work(
     split(folder, position, payload).map(|(header, ..)| header.into())
 }
 
+/// Whether the body of `payload` was sealed under `keys`; `None` if it has none that can be tried.
+pub(crate) fn opens(keys: &Keys, payload: &[u8]) -> Option<bool> {
+    let (_, bytes, sealed) = split(Path::new(""), 0, payload).ok()?;
+    (!sealed.is_empty()).then(|| keys.open_sealed(PURPOSE, bytes, sealed).is_ok())
+}
+
 fn split<'a>(
     folder: &Path,
     position: Position,

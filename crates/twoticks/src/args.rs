@@ -259,6 +259,12 @@ pub(crate) enum Account {
     },
     /// Lists accounts.
     List,
+    /// Takes an account away; it must be empty.
+    Remove {
+        /// The account.
+        #[arg(value_name = "UID", value_parser = uid)]
+        account: Uid,
+    },
     /// Subscribes an account to the product; a new one is.
     Subscribe(OfAccount),
     /// Ends an account's subscription: its calls get `Product.Unsubscript`.

@@ -79,6 +79,7 @@ fn account(command: args::Account) -> people::Command {
     match command {
         args::Account::Add { name } => people::Command::AddAccount { name },
         args::Account::List => people::Command::ListAccounts,
+        args::Account::Remove { account } => people::Command::RemoveAccount { account },
         args::Account::Subscribe(of) => subscribed(of.account, true),
         args::Account::Unsubscribe(of) => subscribed(of.account, false),
     }

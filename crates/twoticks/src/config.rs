@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(String::from(config.server.cams.day_zone.clone()), "Asia/Kolkata");
         assert!(config.server.cams.fill_empty);
         assert_eq!(config.server.limits.in_flight_max, 7);
-        assert_eq!(config.server.limits.connections_max, 4_096);
+        assert_eq!(config.server.limits.connections_max, 1_024);
     }
 
     #[test]

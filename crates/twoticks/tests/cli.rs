@@ -341,6 +341,18 @@ fn a_link_to_the_dashboard_is_made_for_an_account() {
 }
 
 #[test]
+fn an_account_goes_once_it_is_empty() {
+    let place = Place::set_up();
+    let second = place.run(&["key", "account", "add", "second", "--json"]).text("account");
+    place.ask(&["key", "account", "remove", &second]);
+    let left = place.ask(&["key", "account", "list"]);
+    assert_eq!(left.as_array().unwrap().len(), 1);
+    let in_use = ["key", "account", "remove", left[0]["account"].as_str().unwrap()];
+    let in_use = place.run(&in_use);
+    assert!(in_use.code == 1 && in_use.err.contains("in use"), "{}", in_use.err);
+}
+
+#[test]
 fn secrets_of_a_channel_are_rotated_with_an_overlap() {
     let place = Place::set_up();
     let rotate = ["channel", "secret", "rotate", "cams-1", "--which"];

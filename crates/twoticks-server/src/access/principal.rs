@@ -12,7 +12,7 @@ use tracing::warn;
 use twoticks_core::clock::Time;
 use twoticks_store::directory::model::AccessKey;
 use twoticks_store::directory::snapshot::{Principal, Snapshot};
-use twoticks_wire::code::{Calculation, Code, Refusal};
+use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::params::Params;
 use twoticks_wire::request::Request;
 use twoticks_wire::signature::{self, Credential, KeyState, Keyring, Scheme, TokenState};
@@ -24,12 +24,6 @@ use super::nonce::{NonceMemory, Used};
 pub struct Caller {
     /// Who it is.
     pub principal: Principal,
-    /// With which key.
-    pub access_key_id: String,
-    /// V3 or V1.
-    pub scheme: Scheme,
-    /// What was calculated, for the signature debugger.
-    pub calculation: Calculation,
 }
 
 /// Runs every check that concerns the caller, in the order of [`signature::authenticate`].
@@ -56,12 +50,7 @@ pub fn authenticate(
     }
     let principal =
         snapshot.principal(&done.access_key_id).ok_or(Code::InvalidAccessKeyIdNotFound)?;
-    Ok(Caller {
-        principal,
-        access_key_id: done.access_key_id,
-        scheme: done.scheme,
-        calculation: done.calculation,
-    })
+    Ok(Caller { principal })
 }
 
 /// The directory's keys and the nonces, as the verifier asks for them.

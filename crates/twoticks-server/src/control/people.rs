@@ -24,6 +24,8 @@ pub enum Command {
     AddAccount { name: Text },
     /// Lists accounts.
     ListAccounts,
+    /// Takes an account away; it must be empty. What its channels counted stays.
+    RemoveAccount { account: Uid },
     /// Says whether an account has subscribed to the product.
     SetSubscribed { account: Option<Uid>, subscribed: bool },
     /// Makes a RAM user.
@@ -77,6 +79,10 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
     match command {
         Command::AddAccount { name } => add_account(app, name).await,
         Command::ListAccounts => Ok(list_accounts(app)),
+        Command::RemoveAccount { account } => {
+            app.directory.change(vec![Change::RemoveAccount(account.clone())]).await?;
+            Ok(json!({"removed": account}))
+        }
         Command::SetSubscribed { account, subscribed } => {
             set_subscribed(app, account.as_ref(), subscribed).await
         }

@@ -53,6 +53,8 @@ const INLINE_EVENTS_MAX: usize = 256;
 /// How many entries are folded in one step at the start, and how many events about.
 const REPLAY_STEP: usize = 256;
 const REPLAY_STEP_EVENTS: usize = 16_384;
+/// How many entries are looked at for one with a body that says under which key it was sealed.
+const KEY_CHECK_ENTRIES: usize = 100;
 
 /// An open folder.
 pub struct Embedded {
@@ -96,6 +98,7 @@ impl Embedded {
         });
         let journal: Arc<Journal<Note>> =
             Arc::new(Journal::open(&folder.join("journal"), limits, deliver)?);
+        check_key(folder, &keys, &journal)?;
         let shared = Arc::new(open_tables(folder, &keys, &journal)?);
         replay(&shared, &journal, folder)?;
         let (commits, committing) = sync_channel(1);
@@ -157,8 +160,10 @@ impl Embedded {
                     }
                 }
                 Positions::These(positions) => {
+                    let mut records = journal.read(1);
                     for position in positions {
-                        let Some(record) = journal.read(position).next() else { break };
+                        records.skip_to(position);
+                        let Some(record) = records.next() else { break };
                         if !take(record)? {
                             break;
                         }
@@ -197,6 +202,7 @@ impl Embedded {
 /// Which entries to read.
 enum Positions {
     From(Position),
+    /// In order.
     These(Vec<Position>),
 }
 
@@ -211,6 +217,19 @@ async fn wait(reached: &watch::Sender<Position>, target: Position) -> Result<(),
             source: late.into(),
         }),
     }
+}
+
+/// Makes sure that the journal was written under `keys`: hashes under another key would count
+/// everything once more. The tables know their key as well, but they may be gone.
+fn check_key(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<(), Error> {
+    for record in journal.read(1).take(KEY_CHECK_ENTRIES) {
+        match entry::opens(keys, &record?.1) {
+            Some(true) => break,
+            Some(false) => return Err(Error::WrongKey { folder: folder.to_owned() }),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Opens the tables and makes sure that they belong to the journal.

@@ -23,7 +23,7 @@ fn opt_in(n: i64) -> Batch {
         events: vec![Event::OptIn { channel: ChannelId::new("a").unwrap(), time }],
         dead: vec![],
         resolves: None,
-        body: vec![],
+        body: b"opted in".to_vec(),
     }
 }
 
@@ -54,6 +54,10 @@ async fn a_folder_in_use_or_under_another_key_is_refused() {
     let ledger = open_as(&folder, 1).unwrap();
     assert!(matches!(open_as(&folder, 1), Err(Error::Locked { .. })));
     drop(ledger);
+    assert_eq!(digest(&folder).await, before);
+    // Also when the tables, which know their key, are gone.
+    fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+    assert!(matches!(open_as(&folder, 2), Err(Error::WrongKey { .. })));
     assert_eq!(digest(&folder).await, before);
 }
 

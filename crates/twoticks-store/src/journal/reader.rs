@@ -8,6 +8,9 @@ use crate::error::Error;
 use crate::journal::segment::{self, Next, Scan};
 use crate::journal::{Position, Shared};
 
+/// Up to so many records are read over rather than looked for.
+const NEAR: u64 = 64;
+
 /// The records from a position to the last that was acknowledged when the reader was made.
 /// After an error it ends.
 pub struct Reader {
@@ -21,6 +24,15 @@ impl Reader {
     pub(super) fn new(shared: Arc<Shared>, from: Position) -> Self {
         let until = shared.acknowledged.load(Ordering::SeqCst);
         Self { shared, next: from, until, scan: None }
+    }
+
+    /// Leaves out what is before `position`; what has been read does not come again.
+    pub(crate) fn skip_to(&mut self, position: Position) {
+        if position > self.next.saturating_add(NEAR) {
+            // It is found by the marks.
+            self.scan = None;
+        }
+        self.next = self.next.max(position);
     }
 
     /// Opens the segment that has the next record, as near to it as the marks lead.

@@ -118,6 +118,28 @@ fn segments_follow_each_other_and_a_missing_one_is_corrupt() {
 }
 
 #[test]
+fn a_reader_skips_to_any_later_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { segment_bytes: 2_000, ..Limits::default() };
+    let (journal, _) = open_with(folder.path(), limits).unwrap();
+    for n in 1..=200 {
+        block_on(journal.append(vec![n; 20], 0)).unwrap();
+    }
+    for steps in [vec![1, 2, 3], vec![5, 60, 61, 190, 200], vec![199, 3], vec![70, 135, 201]] {
+        let mut reader = journal.read(1);
+        let mut last = 0;
+        for to in steps {
+            reader.skip_to(to);
+            let expected = to.max(last + 1);
+            let found = reader.next().map(|record| record.unwrap());
+            let there = u8::try_from(expected).ok().filter(|n| *n <= 200);
+            assert_eq!(found, there.map(|n| (expected, vec![n; 20])), "to {to}");
+            last = expected;
+        }
+    }
+}
+
+#[test]
 fn a_journal_whose_old_segments_are_gone_begins_later() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { segment_bytes: 1, ..Limits::default() };

@@ -27,7 +27,8 @@ use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::ledger::{
-    BODY_BYTES_MAX, Batch, Dead, ENTRIES_BYTES_MAX, ENTRIES_MAX, EVENTS_MAX, Entry, GROUP_BYTES_MAX, Kind, Ledger,
+    BODY_BYTES_MAX, Batch, Dead, ENTRIES_BYTES_MAX, ENTRIES_MAX, EVENTS_MAX, Entry,
+    GROUP_BYTES_MAX, Kind, Ledger,
 };
 use crate::memory::MemoryLedger;
 use crate::verify::verify;

@@ -119,7 +119,7 @@ async fn what_is_in_the_tables_in_the_commit_and_in_the_fold_is_one_ledger() {
 async fn a_step_that_fails_in_the_middle_leaves_nothing_and_can_be_done_again() {
     let mut still = Still::new();
     still.take(turn(1)).await;
-    let damaged = message("a", 9, 0, None);
+    let damaged = message("b", 9, 0, None);
     let key = MessageKey {
         channel: damaged.channel.clone(),
         number: damaged.number,
@@ -140,7 +140,7 @@ async fn a_step_that_fails_in_the_middle_leaves_nothing_and_can_be_done_again() 
     };
     put(&still, b"\x01rubbish");
     // The earlier opt-in is taken in before the row that is damaged is read.
-    let batch = batch(vec![opt_in("a", -100), status("a", 9, Status::Sent, 7)]);
+    let batch = batch(vec![opt_in("a", -100), status("b", 9, Status::Sent, 7)]);
     assert!(matches!(still.fold(&batch), Err(Error::Corrupt { .. })));
     still.agrees("after the failure").await;
     put(&still, b"");
@@ -165,4 +165,38 @@ async fn a_commit_that_fails_keeps_what_is_folded_until_it_is_done_again() {
     still.take(turn(3)).await;
     still.shared.commit(&frozen).unwrap();
     still.agrees("committed").await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_engine_has_failed_is_done_when_it_opens_again() {
+    let mut still = Still::new();
+    still.take(turn(1)).await;
+    let (commits, committing) = sync_channel(1);
+    commits.send(still.shared.freeze().unwrap()).unwrap();
+    drop(commits);
+    still.shared.slot.shut();
+    fold::commit(&still.shared, &committing);
+    assert_eq!(*still.shared.committed.borrow(), 1);
+    let digest = still.shared.slot.with(Tables::digest).unwrap();
+    assert_eq!(digest, still.model.digest().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_fold_whose_engine_has_failed_goes_on_when_it_opens_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, model) = (open_as(&folder, 1).unwrap(), MemoryLedger::new());
+    for n in 1..4 {
+        // Nothing can be folded or asked for until it is opened again.
+        ledger.shared.slot.shut();
+        for ledger in [&ledger as &dyn Ledger, &model] {
+            ledger.record(turn(n)).await.unwrap();
+        }
+        assert_eq!(ledger.digest().await.unwrap(), model.digest().await.unwrap());
+    }
+    ledger.shared.slot.shut();
+    ledger.record(turn(4)).await.unwrap();
+    // Closed meanwhile, and nothing waits for ever.
+    drop(ledger);
+    model.record(turn(4)).await.unwrap();
+    assert_eq!(digest(&folder).await, model.digest().await.unwrap());
 }
