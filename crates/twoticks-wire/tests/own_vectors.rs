@@ -312,9 +312,13 @@ fn v3_caller() -> Vec<Transcript> {
             .token(Some(TOKEN), Some("another token"))
             .credential(others)
             .v3(HMAC, nothing),
-        own("235_v3_token_unknown", malformed, "a token that was never given out")
-            .token(Some(TOKEN), Some("another token"))
-            .v3(HMAC, nothing),
+        own(
+            "235_v3_token_unknown",
+            of_another,
+            "a temporary key with a token that was never given out",
+        )
+        .token(Some(TOKEN), Some("another token"))
+        .v3(HMAC, nothing),
         own("236_v3_token_on_permanent_key", malformed, "a token where none belongs")
             .token(Some(TOKEN), None)
             .v3(HMAC, nothing),

@@ -317,32 +317,29 @@ impl Signed {
 
 /// Checks the security token that came with a request, after its signature has been verified.
 ///
-/// `is_known` is asked whether a token that is not this key's was given out with another.
+/// `is_known` is asked, for a permanent key, whether the token was given out with another.
 ///
 /// # Errors
-/// `MissingSecurityToken`, or `InvalidSecurityToken.` with `Expired`, `Malformed` or
-/// `MismatchWithAccessKey`. A permanent key with a token is refused: what was signed as a session
-/// must not count as more than one.
+/// `MissingSecurityToken`, or `InvalidSecurityToken.` with `Expired`, `MismatchWithAccessKey` (a
+/// temporary key with another token than its own, or a permanent key with the token of a
+/// temporary one) or `Malformed` (a permanent key with a token that nobody gave out). A permanent
+/// key with a token is refused: what was signed as a session must not count as more than one.
 pub fn check_token(
     presented: Option<&str>,
     state: &TokenState,
     now_ms: i64,
     is_known: impl FnOnce(&str) -> bool,
 ) -> Result<(), Refusal> {
-    let foreign = |presented: &str| -> Refusal {
-        if is_known(presented) {
-            Code::InvalidSecurityTokenMismatch.into()
-        } else {
-            Code::InvalidSecurityTokenMalformed.into()
-        }
-    };
     match (presented, state) {
         (None, TokenState::Permanent) => Ok(()),
         (None, TokenState::Temporary { .. }) => Err(Code::MissingSecurityToken.into()),
-        (Some(presented), TokenState::Permanent) => Err(foreign(presented)),
+        (Some(presented), TokenState::Permanent) if is_known(presented) => {
+            Err(Code::InvalidSecurityTokenMismatch.into())
+        }
+        (Some(_), TokenState::Permanent) => Err(Code::InvalidSecurityTokenMalformed.into()),
         (Some(presented), TokenState::Temporary { token, expires_ms }) => {
             if !bool::from(presented.as_bytes().ct_eq(token.expose_secret())) {
-                Err(foreign(presented))
+                Err(Code::InvalidSecurityTokenMismatch.into())
             } else if now_ms >= *expires_ms {
                 Err(Code::InvalidSecurityTokenExpired.into())
             } else {
@@ -504,7 +501,7 @@ mod tests {
             (Some("mine"), &temporary, 1000, Some(Code::InvalidSecurityTokenExpired)),
             (None, &temporary, 0, Some(Code::MissingSecurityToken)),
             (Some("theirs"), &temporary, 0, Some(Code::InvalidSecurityTokenMismatch)),
-            (Some("nobody's"), &temporary, 0, Some(Code::InvalidSecurityTokenMalformed)),
+            (Some("nobody's"), &temporary, 0, Some(Code::InvalidSecurityTokenMismatch)),
             (Some("theirs"), &permanent, 0, Some(Code::InvalidSecurityTokenMismatch)),
             (Some("nobody's"), &permanent, 0, Some(Code::InvalidSecurityTokenMalformed)),
         ] {
