@@ -143,7 +143,8 @@ fn a_caller_is_who_signed_with_a_key_that_is_good_now() {
         ),
         ("STS.one", temporary, Some("token-one"), V1, end, Err(Code::InvalidSecurityTokenExpired)),
         ("STS.one", temporary, None, Acs3, 0, Err(Code::MissingSecurityToken)),
-        ("STS.one", temporary, Some("x"), Acs3, 0, Err(Code::InvalidSecurityTokenMalformed)),
+        ("STS.one", temporary, Some("x"), Acs3, 0, Err(Code::InvalidSecurityTokenMismatch)),
+        ("LTAI5t1", key, Some("x"), Acs3, 0, Err(Code::InvalidSecurityTokenMalformed)),
         ("LTAI5t1", key, Some("token-one"), Acs3, 0, Err(Code::InvalidSecurityTokenMismatch)),
     ]
     .into_iter()
