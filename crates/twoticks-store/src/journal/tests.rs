@@ -5,7 +5,7 @@ mod power;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -308,9 +308,13 @@ fn an_append_at_the_limit_is_taken_and_one_byte_more_is_not() {
 struct Faulty {
     /// What the next operations do: see [`Fault`].
     fault: Arc<AtomicU8>,
-    /// While true, syncs wait for a permit.
-    gated: Arc<AtomicBool>,
-    gate: Arc<Mutex<Option<Receiver<()>>>>,
+    /// Where there is a gate, syncs say that they have come to it and wait until it is opened.
+    gate: Arc<Mutex<Option<Gate>>>,
+}
+
+struct Gate {
+    arrived: Sender<()>,
+    opened: Receiver<()>,
 }
 
 #[derive(Clone, Copy)]
@@ -337,11 +341,12 @@ impl Faulty {
         faults.iter().any(|fault| *fault as u8 == now)
     }
 
-    fn close_gate(&self) -> Sender<()> {
-        let (permits, gate) = channel();
-        *self.gate.lock().unwrap() = Some(gate);
-        self.gated.store(true, Ordering::SeqCst);
-        permits
+    /// Closes the gate. The first half opens it for good when it is dropped, the second is told of
+    /// every sync that comes to it.
+    fn close_gate(&self) -> (Sender<()>, Receiver<()>) {
+        let ((arrived, arrivals), (opener, opened)) = (channel(), channel());
+        *self.gate.lock().unwrap() = Some(Gate { arrived, opened });
+        (opener, arrivals)
     }
 }
 
@@ -368,9 +373,11 @@ impl Handle for FaultyHandle {
         self.1.write_all(bytes)
     }
     fn sync(&mut self) -> io::Result<()> {
-        if self.0.gated.load(Ordering::SeqCst) {
+        if let Some(Gate { arrived, opened }) = &*self.0.gate.lock().unwrap() {
+            // Nobody need be there to be told.
+            let _told = arrived.send(());
             // An error means that the gate is open for good.
-            assert!(self.0.gate.lock().unwrap().as_ref().unwrap().recv().is_err());
+            assert!(opened.recv().is_err());
         }
         if self.0.is(&[Fault::Sync, Fault::SyncAndCut]) {
             return Err(io::Error::other("the disk is broken"));
@@ -453,10 +460,8 @@ fn a_full_queue_is_busy_and_all_that_were_taken_are_written_together() {
         let faulty = Faulty::default();
         let journal = Arc::new(open_faulty(folder.path(), limits, &faulty));
         block_on(journal.append(vec![0; 10], 0)).unwrap();
-        let permits = faulty.close_gate();
+        let (opener, arrivals) = faulty.close_gate();
         block_on(async {
-            // The first is taken by the writer at some time, the others wait in the queue: with
-            // the gate closed, at most five can be on their way.
             let mut waiting: Vec<_> = Vec::new();
             let refused = loop {
                 let mut append = Box::pin(journal.append(vec![1; 10], 0));
@@ -465,10 +470,14 @@ fn a_full_queue_is_busy_and_all_that_were_taken_are_written_together() {
                     Some(Ok(position)) => panic!("{position} acknowledged behind a closed gate"),
                     None => waiting.push(append),
                 }
+                // The writer takes the first and waits behind the gate, so the others fill the queue.
+                if waiting.len() == 1 {
+                    arrivals.recv().unwrap();
+                }
             };
             assert!(matches!(refused, Error::Busy { limit, .. } if limit == busy_limit));
-            assert!((4..=5).contains(&waiting.len()), "{}", waiting.len());
-            drop(permits);
+            assert_eq!(waiting.len(), 5);
+            drop(opener);
             for (index, append) in waiting.into_iter().enumerate() {
                 assert_eq!(append.await.unwrap(), index as u64 + 2);
             }
