@@ -17,35 +17,30 @@ const ROUNDS: u32 = 10;
 const TASKS: u32 = 6;
 
 /// The child: acknowledges on standard output until it is killed.
-#[test]
-fn records_until_it_is_killed() {
-    let Some((folder, round)) = child::told() else { return };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let ledger = Arc::new(child::open(Path::new(&folder)));
-        let mut tasks = tokio::task::JoinSet::new();
-        for task in 0..TASKS {
-            let ledger = Arc::clone(&ledger);
-            tasks.spawn(async move {
-                let mut first = 0;
-                for count in (1..40).cycle() {
-                    let batch = child::batch(round, task, first, count);
-                    let body = String::from_utf8(batch.body.clone()).unwrap();
-                    let position = ledger.record(batch.clone()).await.unwrap().position;
-                    say(&format!("acknowledged {position} {body}"));
-                    // Told again at times, as webhooks are, and asked for.
-                    if count % 13 == 0 {
-                        ledger.record(batch).await.unwrap();
-                        assert!(child::sent(ledger.as_ref()).await > 0);
-                    }
-                    first += count;
+async fn records_until_it_is_killed(folder: &Path, round: u32) {
+    let ledger = Arc::new(child::open(folder));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let ledger = Arc::clone(&ledger);
+        tasks.spawn(async move {
+            let mut first = 0;
+            for count in (1..40).cycle() {
+                let batch = child::batch(round, task, first, count);
+                let body = String::from_utf8(batch.body.clone()).unwrap();
+                let position = ledger.record(batch.clone()).await.unwrap().position;
+                say(&format!("acknowledged {position} {body}"));
+                // Told again at times, as webhooks are, and asked for.
+                if count % 13 == 0 {
+                    ledger.record(batch).await.unwrap();
+                    assert!(child::sent(ledger.as_ref()).await > 0);
                 }
-            });
-        }
-        while let Some(ended) = tasks.join_next().await {
-            ended.unwrap();
-        }
-    });
+                first += count;
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
 }
 
 fn say(line: &str) {
@@ -56,7 +51,8 @@ fn say(line: &str) {
 
 /// Runs the child until it has acknowledged `lines` times, and kills it. What it acknowledged.
 fn killed_after(lines: usize, folder: &Path, round: u32) -> Vec<(u64, String)> {
-    let mut child = child::start("records_until_it_is_killed", folder, round);
+    let mut child =
+        child::start("what_was_acknowledged_is_there_once_after_any_kill", folder, round);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut told = Vec::new();
     let mut line = String::new();
@@ -82,6 +78,9 @@ fn killed_after(lines: usize, folder: &Path, round: u32) -> Vec<(u64, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_there_once_after_any_kill() {
+    if let Some((folder, round)) = child::told() {
+        return records_until_it_is_killed(Path::new(&folder), round).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeMap::new();
     for round in 0..ROUNDS {

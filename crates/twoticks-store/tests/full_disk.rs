@@ -22,13 +22,11 @@ const FILE_BYTES_MAX: u64 = 512 << 10;
 const BATCH: u32 = 50;
 
 /// The child: records until it is refused, waits for a word, goes on.
-#[test]
-fn records_until_there_is_no_room() {
-    let Some((folder, round)) = child::told() else { return };
+fn records_until_there_is_no_room(folder: &Path, round: u32) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let _handled = signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)).unwrap();
-        let ledger = child::open(Path::new(&folder));
+        let ledger = child::open(folder);
         let before = child::sent(&ledger).await;
         let mut taken = 0;
         ledger.record(child::batch(round, 0, 0, BATCH)).await.unwrap();
@@ -104,10 +102,14 @@ fn limit_files(child: &Child, bytes: &str) -> bool {
 
 #[test]
 fn a_full_disk_refuses_loses_nothing_and_goes_on_when_there_is_room() {
+    const NAME: &str = "a_full_disk_refuses_loses_nothing_and_goes_on_when_there_is_room";
+    if let Some((folder, round)) = child::told() {
+        return records_until_there_is_no_room(Path::new(&folder), round);
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut taken = 0;
     for round in 0..2 {
-        let mut child = child::start("records_until_there_is_no_room", folder.path(), round);
+        let mut child = child::start(NAME, folder.path(), round);
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut talk = child.stdin.take().unwrap();
         wait_for(&mut out, "ready");

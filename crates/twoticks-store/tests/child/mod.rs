@@ -18,7 +18,8 @@ use twoticks_store::ledger::{Batch, Kind, Ledger};
 const NOW: Time = Time(1_800_000_000_000);
 const FOLDER: &str = "TWOTICKS_TEST_FOLDER";
 
-/// Runs the test `name` of this binary as a child that works in `folder`.
+/// Runs the test `name` of this binary again as a child that works in `folder`; there [`told`]
+/// says so, and the test plays the child's part.
 pub(crate) fn start(name: &str, folder: &Path, round: u32) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
