@@ -17,7 +17,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twoticks-wire", &[]),
     ("twoticks-store", &["twoticks-core"]),
     ("twoticks-server", &["twoticks-core", "twoticks-store", "twoticks-wire"]),
-    ("twoticks", &["twoticks-core", "twoticks-server", "twoticks-store", "twoticks-wire"]),
+    ("twoticks-emulator", &["twoticks-core", "twoticks-server", "twoticks-store", "twoticks-wire"]),
+    (
+        "twoticks",
+        &[
+            "twoticks-core",
+            "twoticks-emulator",
+            "twoticks-server",
+            "twoticks-store",
+            "twoticks-wire",
+        ],
+    ),
 ];
 /// The crates that do no I/O, and what brings it.
 const PURE: &[&str] = &["twoticks-core", "twoticks-wire"];

@@ -1,0 +1,78 @@
+//! JSON as Meta signs it: ASCII only, everything else and `/` escaped, lower-case digits.
+//!
+//! Written by hand, because no library escapes like that: what is signed is exactly these bytes,
+//! and a receiver that writes them anew and signs that gets another signature (whatsapp.md 1).
+
+use std::io::Write as _;
+
+/// Appends raw JSON.
+pub(super) fn raw(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends a number.
+pub(super) fn number(out: &mut Vec<u8>, number: i64) {
+    write!(out, "{number}").expect("writing into memory does not fail");
+}
+
+/// Appends a text in quotes.
+pub(super) fn text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\' | b'/');
+    if text.bytes().all(is_plain) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escaped(out, text);
+    }
+    out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '/' => {
+                out.push(b'\\');
+                out.push(u8::try_from(c).unwrap_or(b'?'));
+            }
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            ' '..='\u{7e}' => out.push(u8::try_from(c).unwrap_or(b'?')),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}").expect("writing into memory does not fail");
+                }
+            }
+        }
+    }
+}
+
+/// Appends `,` unless this is the first of its list.
+pub(super) fn comma(out: &mut Vec<u8>, is_first: &mut bool) {
+    if !std::mem::replace(is_first, false) {
+        out.push(b',');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_escaped_as_meta_does_and_reads_back() {
+        for (plain, expected) in [
+            ("plain 123", r#""plain 123""#),
+            (
+                "äöå 😀 https://example.com/a",
+                r#""\u00e4\u00f6\u00e5 \ud83d\ude00 https:\/\/example.com\/a""#,
+            ),
+            ("a\"b\\c\n\r\t\u{1}\u{7f}", r#""a\"b\\c\n\r\t\u0001\u007f""#),
+            ("", r#""""#),
+        ] {
+            let mut out = Vec::new();
+            text(&mut out, plain);
+            assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), plain);
+        }
+    }
+}
