@@ -12,7 +12,7 @@ const DIGITS: u8 = 32;
 /// The id of a message to `to`: `wamid.` and, in base64, the recipient and a number that `dice`
 /// rolls, each behind its length.
 #[must_use]
-pub fn wamid(dice: &mut Dice, to: &str) -> String {
+pub(crate) fn wamid(dice: &mut Dice, to: &str) -> String {
     let recipient: Vec<u8> = to.bytes().filter(u8::is_ascii_alphanumeric).take(128).collect();
     let mut bytes = Vec::with_capacity(recipient.len() + 44);
     bytes.extend_from_slice(&[0x1d, 0x18, u8::try_from(recipient.len()).unwrap_or_default()]);

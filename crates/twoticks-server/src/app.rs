@@ -11,6 +11,7 @@ use twoticks_store::ledger::{Batch, Ledger, Receipt};
 
 use crate::access::Gate;
 use crate::carrier::Carrier;
+use crate::rehearsal::Rehearsal;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -24,6 +25,9 @@ pub struct App {
     pub settings: Settings,
     /// The present.
     pub clock: Arc<dyn Clock>,
+    /// The present of callers: requests are signed, sessions end and rates are counted by it. The
+    /// same as `clock`, unless that one is being turned.
+    pub callers_clock: Arc<dyn Clock>,
     /// The key file: seals, and hashes of recipients and messages.
     pub keys: Arc<Keys>,
     /// Messages and totals.
@@ -38,8 +42,8 @@ pub struct App {
     pub telemetry: Telemetry,
     /// Connections and background work.
     pub tasks: Tasks,
-    /// Whether this is a demo on invented data, whose pages need no ticket.
-    pub is_demo: bool,
+    /// What stands around a demo or an emulator; around a real server nothing does.
+    pub rehearsal: Option<Arc<dyn Rehearsal>>,
 }
 
 /// What an [`App`] is made from.
@@ -64,6 +68,7 @@ impl App {
         let in_flight_max = usize::try_from(settings.limits.in_flight_max).unwrap_or(usize::MAX);
         Self {
             settings,
+            callers_clock: Arc::clone(&clock),
             clock,
             keys,
             ledger,
@@ -72,7 +77,7 @@ impl App {
             gate: Gate::new(in_flight_max),
             telemetry: Telemetry::default(),
             tasks: Tasks::default(),
-            is_demo: false,
+            rehearsal: None,
         }
     }
 

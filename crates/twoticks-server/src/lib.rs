@@ -17,6 +17,7 @@ mod http;
 pub mod ingest;
 pub mod ops;
 pub mod reference;
+pub mod rehearsal;
 pub mod run;
 pub mod settings;
 pub mod tasks;

@@ -18,11 +18,15 @@ use crate::{edge, http, ingest, telemetry, ui};
 
 /// All doors, ready to be served.
 pub fn router(app: &Arc<App>) -> Router {
-    edge::routes()
+    let doors = edge::routes()
         .merge(ingest::routes())
         .merge(telemetry::routes())
         .merge(ui::routes())
-        .with_state(Arc::clone(app))
+        .with_state(Arc::clone(app));
+    match &app.rehearsal {
+        Some(rehearsal) => rehearsal.doors(app, doors),
+        None => doors,
+    }
 }
 
 /// Serves on `listener` until `shutdown`, and says how many tasks were left unfinished.

@@ -48,7 +48,9 @@ fn both_orders_hold_the_same_facts_and_so_the_same_totals() {
     let told = |order| {
         let mut model = Model::default();
         let mut facts: BTreeMap<Event, usize> = BTreeMap::new();
-        for (accepted, event) in events(3, &small(order)) {
+        // The model is slow on purpose.
+        let plan = Plan { messages: 600, ..small(order) };
+        for (accepted, event) in events(3, &plan) {
             assert!(model.record(accepted, &event));
             *facts.entry(event).or_default() += 1;
         }
@@ -59,7 +61,7 @@ fn both_orders_hold_the_same_facts_and_so_the_same_totals() {
     assert_eq!(arriving.1, shuffled.1);
     let repeated: usize = arriving.0.values().map(|count| count - 1).sum();
     let all: usize = arriving.0.values().sum();
-    assert!((60..140).contains(&(repeated * 1_000 / all)), "{repeated} of {all}");
+    assert!((50..150).contains(&(repeated * 1_000 / all)), "{repeated} of {all}");
 }
 
 #[test]

@@ -109,8 +109,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Finds who is looking: by the link they came with, else by their cookie, else, in the demo, its
-/// first account.
+/// Finds who is looking: by the link they came with, else by their cookie, else, in a rehearsal,
+/// its first account.
 fn visitor(
     State(app): State<&App>,
     query: Option<&str>,
@@ -127,7 +127,7 @@ fn visitor(
     if let Some(account) = by_cookie.filter(is_there) {
         return Ok(Visitor { account, cookie: None });
     }
-    if app.is_demo
+    if app.rehearsal.is_some()
         && let Some(account) = directory.accounts().next()
     {
         return Ok(Visitor { account: account.uid.clone(), cookie: None });

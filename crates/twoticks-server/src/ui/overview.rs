@@ -82,7 +82,7 @@ async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Ref
         None => None,
     };
     let page = Page {
-        is_demo: app.is_demo,
+        label: app.rehearsal.as_ref().map(|rehearsal| rehearsal.label()),
         account: directory.account(account.as_str()).map_or("", |account| account.name.as_str()),
         channels: channels
             .iter()
@@ -384,7 +384,7 @@ struct Notice<'a> {
 #[derive(askama::Template)]
 #[template(path = "overview.html")]
 struct Page<'a> {
-    is_demo: bool,
+    label: Option<&'static str>,
     account: &'a str,
     channels: Vec<Choosable<'a>>,
     from: String,

@@ -23,6 +23,7 @@ use tracing::{Level, Metadata, Subscriber};
 use twoticks_core::clock::{Clock, ManualClock, Time};
 use twoticks_server::app::{App, Surroundings};
 use twoticks_server::carrier::{Carrier, LocalCarrier};
+use twoticks_server::rehearsal::Rehearsal;
 use twoticks_server::run;
 use twoticks_server::settings::Settings;
 use twoticks_store::directory::Directory;
@@ -71,6 +72,15 @@ impl Default for Made {
             ledger: Arc::new(MemoryLedger::new()),
             is_demo: false,
         }
+    }
+}
+
+/// What a demo has around its server, as far as the server sees it.
+struct Demo;
+
+impl Rehearsal for Demo {
+    fn label(&self) -> &'static str {
+        "demo data"
     }
 }
 
@@ -134,7 +144,8 @@ impl Server {
             directory,
             carrier,
         };
-        let app = Arc::new(App { is_demo, ..App::new(settings, surroundings) });
+        let rehearsal = is_demo.then(|| Arc::new(Demo) as Arc<dyn Rehearsal>);
+        let app = Arc::new(App { rehearsal, ..App::new(settings, surroundings) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();

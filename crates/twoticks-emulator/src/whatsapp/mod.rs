@@ -1,0 +1,363 @@
+//! The WhatsApp that runs: takes messages, keeps what is to be told until it is due, tells it.
+//!
+//! [`WhatsApp`] is the carrier behind the server and the sender of its webhooks. `state` is what
+//! it knows, `plan` turns a message into what is going to be told of it, `parcels` what is due
+//! into bodies. Whoever turns the clock ([`WhatsApp::advance`]) delivers on the way, so that
+//! everything arrives at its time; otherwise [`WhatsApp::run`] does, as time goes by. What always
+//! holds: everything that happens comes from the seed and the order of the calls; what nobody took
+//! is told again for seven days.
+
+mod parcels;
+mod plan;
+mod state;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio_util::sync::CancellationToken;
+use twoticks_core::clock::{Clock as _, DAY, SECOND, Time};
+use twoticks_core::event::Category;
+use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
+use twoticks_server::carrier::{Carrier, Outgoing, Refused};
+use twoticks_store::directory::Directory;
+
+pub use self::state::{Config, Liking, Quality, SendRecord, Standing, WebhookRecord};
+
+use self::parcels::{Parcel, Taken};
+use self::state::State;
+use crate::book::Book;
+use crate::chaos::Chaos;
+use crate::clock::{NotTurned, TurnedClock};
+use crate::post::Lane;
+
+/// How many connections webhooks come over.
+const LANES: usize = 4;
+/// How long one turn of the clock goes on without looking, at the least: what is due within it
+/// arrives together.
+const TOGETHER_MIN: i64 = SECOND;
+/// Into how many parts a long turn of the clock is cut at the most.
+const PARTS: i64 = 2_000;
+/// After what time without anything to do [`WhatsApp::run`] looks again.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// How far a flush goes, in days: the longest delay, and all repeats.
+pub const FLUSH_DAYS: i64 = 30;
+
+/// The emulated WhatsApp.
+pub struct WhatsApp {
+    clock: Arc<TurnedClock>,
+    directory: Arc<dyn Directory>,
+    state: Mutex<State>,
+    /// Something new may be due.
+    woken: Notify,
+    /// Held by whoever delivers or turns the clock; `None` until somebody listens.
+    lanes: AsyncMutex<Vec<Lane>>,
+}
+
+/// What a delivery did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Bodies that were posted.
+    pub bodies: u64,
+    /// Updates in those that were taken.
+    pub updates: u64,
+    /// Bodies that were not taken, on purpose or not.
+    pub refused: u64,
+}
+
+impl Delivered {
+    fn add(&mut self, other: Self) {
+        self.bodies += other.bodies;
+        self.updates += other.updates;
+        self.refused += other.refused;
+    }
+}
+
+impl WhatsApp {
+    /// One that has heard of nothing; it looks numbers and templates up in `directory`.
+    #[must_use]
+    pub fn new(clock: Arc<TurnedClock>, directory: Arc<dyn Directory>, config: Config) -> Self {
+        Self {
+            clock,
+            directory,
+            state: Mutex::new(State::new(config)),
+            woken: Notify::new(),
+            lanes: AsyncMutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in between may have lost something that was to be told, nothing worse.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock that everything goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<TurnedClock> {
+        &self.clock
+    }
+
+    /// Posts its webhooks to the server on `address` from now on.
+    pub async fn listen_at(&self, address: SocketAddr) {
+        *self.lanes.lock().await = (0..LANES).map(|_| Lane::new(address)).collect();
+        self.woken.notify_one();
+    }
+
+    /// Tells what is due, when it is due, until `stop`.
+    pub async fn run(&self, stop: &CancellationToken) {
+        loop {
+            let wait = self.state().next_due().and_then(|due| self.clock.until(due));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.woken.notified() => continue,
+                () = tokio::time::sleep(wait.unwrap_or(IDLE)) => {}
+            }
+            let mut lanes = self.lanes.lock().await;
+            if lanes.is_empty() {
+                // Nobody listens yet.
+                drop(lanes);
+                self.woken.notified().await;
+                continue;
+            }
+            let is_live = true;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = self.deliver(&mut lanes, is_live) => {}
+            }
+        }
+    }
+
+    /// Turns the clock to `target` and tells everything that is due on the way, each at its time
+    /// (what is due within `together` milliseconds at once).
+    ///
+    /// # Errors
+    /// [`NotTurned`]; nothing has happened then.
+    pub async fn advance_by_steps(
+        &self,
+        target: Time,
+        together: i64,
+    ) -> Result<Delivered, NotTurned> {
+        let mut lanes = self.lanes.lock().await;
+        let now = self.clock.now();
+        if target < now {
+            return Err(NotTurned::Back { now: now.0, asked: target.0 });
+        }
+        if target > crate::clock::LATEST {
+            return Err(NotTurned::TooFar { asked: target.0 });
+        }
+        let mut delivered = Delivered::default();
+        loop {
+            let next = self.state().next_due().filter(|due| *due <= target);
+            let now = self.clock.now();
+            let Some(due) = next else {
+                // While it goes on by itself it may be there already.
+                if now < target {
+                    self.clock.set(target)?;
+                }
+                return Ok(delivered);
+            };
+            let stop = due.max(now).plus(together).min(target.max(now));
+            if now < stop {
+                self.clock.set(stop)?;
+            }
+            delivered.add(self.deliver(&mut lanes, false).await);
+        }
+    }
+
+    /// As [`WhatsApp::advance_by_steps`], in steps that suit the way.
+    ///
+    /// # Errors
+    /// [`NotTurned`].
+    pub async fn advance(&self, target: Time) -> Result<Delivered, NotTurned> {
+        let way = target.0.saturating_sub(self.clock.now().0);
+        self.advance_by_steps(target, (way / PARTS).max(TOGETHER_MIN)).await
+    }
+
+    /// Turns the clock until nothing is left to be told, at most [`FLUSH_DAYS`] days.
+    ///
+    /// # Errors
+    /// [`NotTurned`].
+    pub async fn flush(&self) -> Result<Delivered, NotTurned> {
+        let mut delivered = Delivered::default();
+        let last = self.clock.now().plus(FLUSH_DAYS * DAY);
+        loop {
+            let due = self.state().last_due();
+            let now = self.clock.now();
+            match due.filter(|_| now <= last) {
+                None => return Ok(delivered),
+                Some(due) => delivered.add(self.advance(due.max(now)).await?),
+            }
+        }
+    }
+
+    /// Posts everything that is due now, until nothing is.
+    async fn deliver(&self, lanes: &mut [Lane], is_live: bool) -> Delivered {
+        let mut delivered = Delivered::default();
+        loop {
+            let now = self.clock.now();
+            let parcels = self.state().parcels(&self.directory.snapshot(), now);
+            if parcels.is_empty() {
+                return delivered;
+            }
+            let count = lanes.len().max(1);
+            let mut shares: Vec<Vec<Parcel>> = (0..count).map(|_| Vec::new()).collect();
+            for (index, parcel) in parcels.into_iter().enumerate() {
+                if let Some(share) = shares.get_mut(index % count) {
+                    share.push(parcel);
+                }
+            }
+            let posting = lanes.iter_mut().zip(shares).map(|(lane, share)| async move {
+                let mut taken = Vec::with_capacity(share.len());
+                for parcel in share {
+                    taken.push(parcel.post(lane, is_live).await);
+                }
+                taken
+            });
+            let all: Vec<Taken> = join_all(posting).await.into_iter().flatten().collect();
+            let now = self.clock.now();
+            delivered.add(self.state().settle(all, now));
+        }
+    }
+
+    /// Forgets everything; the clock goes with the one behind it again. `then` is done before
+    /// anything can happen anew, and after everything that was under way.
+    pub async fn reset<T>(&self, config: Config, then: impl Future<Output = T>) -> T {
+        let lanes = self.lanes.lock().await;
+        self.clock.go_live();
+        let done = then.await;
+        *self.state() = State::new(config);
+        drop(lanes);
+        self.woken.notify_one();
+        done
+    }
+
+    /// What it is set to.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.state().config
+    }
+
+    /// Sets it; what is planned already stays.
+    pub fn set_config(&self, config: Config) {
+        self.state().config = config;
+        self.woken.notify_one();
+    }
+
+    /// Lets something go wrong for one channel, or for all that have nothing of their own.
+    pub fn set_chaos(&self, channel: Option<&ChannelId>, chaos: Option<Chaos>) {
+        let mut state = self.state();
+        match channel {
+            Some(channel) => state.line(channel).chaos = chaos,
+            None => state.config.chaos = chaos.unwrap_or_default(),
+        }
+    }
+
+    /// What goes wrong for a channel.
+    #[must_use]
+    pub fn chaos_of(&self, channel: &ChannelId) -> Chaos {
+        self.state().chaos_of(channel)
+    }
+
+    /// Whether opened links of a channel are told (Marketing Messages API).
+    pub fn tell_links(&self, channel: &ChannelId, tells: bool) {
+        self.state().line(channel).tells_links = tells;
+    }
+
+    /// A template is known to WhatsApp from now on, in this standing; one that was known before
+    /// and changes is told by webhook. A pending one is reviewed after a while.
+    pub fn put_template(
+        &self,
+        channel: &ChannelId,
+        template: &Template,
+        category: Category,
+        standing: Standing,
+    ) {
+        let now = self.clock.now();
+        let snapshot = self.directory.snapshot();
+        self.state().put_template(&snapshot, (channel, template), category, standing, now);
+        self.woken.notify_one();
+    }
+
+    /// How much a template is liked.
+    pub fn like(&self, channel: &ChannelId, template: &Template, liking: Liking) {
+        self.state().line(channel).likings.insert(template.clone(), liking);
+    }
+
+    /// Announces that a template has another category from `effective` on, and tells it again when
+    /// that has come.
+    pub fn recategorise(
+        &self,
+        channel: &ChannelId,
+        template: &Template,
+        category: Category,
+        effective: Time,
+    ) {
+        let now = self.clock.now();
+        let snapshot = self.directory.snapshot();
+        self.state().recategorise(&snapshot, (channel, template), category, effective, now);
+        self.woken.notify_one();
+    }
+
+    /// What WhatsApp thinks of a number; a change is told by webhook.
+    pub fn set_quality(&self, channel: &ChannelId, number: &PhoneNumber, quality: Quality) {
+        let now = self.clock.now();
+        let snapshot = self.directory.snapshot();
+        self.state().set_quality(&snapshot, channel, number, quality, now);
+        self.woken.notify_one();
+    }
+
+    /// The last sends, the newest first, at most `most`; of one channel if it is given.
+    #[must_use]
+    pub fn sends(&self, channels: &dyn Fn(&ChannelId) -> bool, most: usize) -> Vec<SendRecord> {
+        let state = self.state();
+        let wanted = state.sends.iter().rev().filter(|record| channels(&record.channel));
+        wanted.take(most).cloned().collect()
+    }
+
+    /// The last bodies that were posted, the newest first, at most `most`.
+    #[must_use]
+    pub fn webhooks(
+        &self,
+        channels: &dyn Fn(&ChannelId) -> bool,
+        most: usize,
+    ) -> Vec<WebhookRecord> {
+        let state = self.state();
+        let wanted = state.webhooks.iter().rev();
+        let wanted = wanted.filter(|record| record.channels.iter().any(channels));
+        wanted.take(most).cloned().collect()
+    }
+
+    /// How many things are still to be told, and when the next and the last are due.
+    #[must_use]
+    pub fn pending(&self) -> (usize, Option<Time>, Option<Time>) {
+        let state = self.state();
+        (state.pending(), state.next_due(), state.last_due())
+    }
+
+    /// Reads its book.
+    pub fn read_book<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
+        read(&self.state().book)
+    }
+
+    /// Forgets a channel: what was to be told of it is not.
+    pub fn forget(&self, channel: &ChannelId) {
+        self.state().forget(channel);
+    }
+}
+
+#[async_trait]
+impl Carrier for WhatsApp {
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<String, Refused>> {
+        let now = self.clock.now();
+        let snapshot = self.directory.snapshot();
+        let answers = {
+            let mut state = self.state();
+            messages.iter().map(|message| state.take(&snapshot, message, now)).collect()
+        };
+        self.woken.notify_one();
+        answers
+    }
+}

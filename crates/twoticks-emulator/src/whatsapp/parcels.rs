@@ -1,0 +1,346 @@
+//! From what is due to bodies on their way, and what comes of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use twoticks_core::clock::{DAY, SECOND, Time};
+use twoticks_core::event::{Button, ButtonKind};
+use twoticks_core::ids::{ChannelId, Text};
+use twoticks_store::directory::Snapshot;
+use twoticks_store::directory::names::Secret;
+
+use super::Delivered;
+use super::state::{BODY_REMEMBERED_MAX, Due, Message, State, Thing, WebhookRecord};
+use crate::book::Entry;
+use crate::chaos::{BURST_PER_SECOND, Chaos, Fault, Profile};
+use crate::dice::{Dice, seed_of};
+use crate::life::{Step, What};
+use crate::meta::{self, OfNumber, Opened, Recipient, Status, Tap, Update, Version, Word};
+use crate::post::{Asked, Lane};
+use crate::wamid::wamid;
+
+/// How many things are made into bodies at once, at the most.
+const TAKEN_MAX: usize = 20_000;
+/// For how long something is tried, in milliseconds (Meta: seven days).
+const TRIED_FOR: i64 = 7 * DAY;
+/// How long after each attempt the next one comes, in seconds; the last one holds on.
+const PAUSES: [i64; 9] = [1, 5, 30, 120, 600, 1_800, 3_600, 4 * 3_600, 8 * 3_600];
+/// How many updates a body of a burst has.
+const BURST_BODY: usize = 100;
+/// Where webhooks go.
+const PATH: &str = "/webhooks/whatsapp";
+
+/// A body on its way.
+pub(super) struct Parcel {
+    asked: Asked,
+    due: Vec<Due>,
+    channels: Vec<ChannelId>,
+    attempt: u32,
+    fault: Option<Fault>,
+    is_burst: bool,
+}
+
+/// What came of a body.
+pub(super) struct Taken {
+    parcel: Parcel,
+    answer: Result<u16, String>,
+    /// A believer has it.
+    is_believed: bool,
+    /// A forgery was believed.
+    is_fooled: bool,
+}
+
+impl State {
+    /// Makes bodies of what is due at `now`.
+    pub(super) fn parcels(&mut self, snapshot: &Snapshot, now: Time) -> Vec<Parcel> {
+        self.catch_up(now);
+        let due = self.take_due(now, TAKEN_MAX);
+        if due.is_empty() {
+            return Vec::new();
+        }
+        self.rounds += 1;
+        let mut dice = Dice::new(seed_of(self.config.seed, self.rounds));
+        let version = self.config.version;
+        let mut parcels = Vec::new();
+        // One body speaks for all channels that share a secret, as one app's does.
+        let mut together: BTreeMap<(&str, u64), (Chaos, Vec<Due>)> = BTreeMap::new();
+        for due in due {
+            let channel = due.thing.channel();
+            // What is not there any more says nothing.
+            let Some(known) = snapshot.channel(channel) else { continue };
+            let Some(secret) = known.app_secrets.last().map(Secret::expose) else { continue };
+            let chaos = self.chaos_of(channel);
+            match &*due.thing {
+                Thing::Notice { body, .. } => {
+                    let bytes = body.clone();
+                    parcels.push(wrap(secret, bytes, vec![due], chaos, &mut dice));
+                }
+                Thing::Step { .. } => {
+                    let key = (secret, chaos.profiles().fold(0, |all, it| all | 1 << it as u64));
+                    together.entry(key).or_insert_with(|| (chaos, Vec::new())).1.push(due);
+                }
+            }
+        }
+        for ((secret, _), (chaos, mut due)) in together {
+            if chaos.has(Profile::Reorder) {
+                dice.shuffle(&mut due);
+            }
+            let mut rest = due.into_iter().peekable();
+            while rest.peek().is_some() {
+                let size = chaos.body_size(&mut dice);
+                let size = if chaos.has(Profile::Burst) { size.min(BURST_BODY) } else { size };
+                let of_body: Vec<Due> = rest.by_ref().take(size).collect();
+                let bytes = written(version, &of_body);
+                parcels.push(wrap(secret, bytes, of_body, chaos, &mut dice));
+            }
+        }
+        parcels
+    }
+
+    /// Enters what was taken into the book, and puts what was not to be told again.
+    pub(super) fn settle(&mut self, all: Vec<Taken>, now: Time) -> Delivered {
+        let mut delivered = Delivered::default();
+        for Taken { parcel, answer, is_believed, is_fooled } in all {
+            let Parcel { asked, due, channels, attempt, fault, is_burst: _ } = parcel;
+            delivered.bodies += 1;
+            if is_fooled {
+                self.book.believed_a_forgery();
+            }
+            if is_believed {
+                delivered.updates += due.len() as u64;
+                due.iter().for_each(|due| self.enter(due, now));
+            } else {
+                delivered.refused += 1;
+            }
+            let is_short = asked.body.len() <= BODY_REMEMBERED_MAX;
+            let record = WebhookRecord {
+                at: now,
+                channels,
+                updates: due.len(),
+                attempt,
+                fault: fault.map(word),
+                answer,
+                bytes: asked.body.len(),
+                body: is_short.then(|| String::from_utf8_lossy(&asked.body).into_owned()),
+            };
+            Self::remember(&mut self.webhooks, record);
+            if !is_believed || fault == Some(Fault::Unheard) {
+                for mut due in due {
+                    due.attempt += 1;
+                    self.again(due, now);
+                }
+            }
+        }
+        delivered
+    }
+
+    fn again(&mut self, due: Due, now: Time) {
+        if now.0.saturating_sub(due.since.0) > TRIED_FOR {
+            self.book.lose();
+            return;
+        }
+        let index = usize::try_from(due.attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        let pause = PAUSES.get(index).or(PAUSES.last()).copied().unwrap_or(1);
+        self.put(now.plus(pause * SECOND), due);
+    }
+
+    fn enter(&mut self, due: &Due, accepted: Time) {
+        let Thing::Step { message, step, member, .. } = &*due.thing else { return };
+        let Some(page) = message.page else { return };
+        let entry = match step.what {
+            What::Sent => Entry::Sent,
+            What::Delivered => Entry::Delivered,
+            What::Read => Entry::Read,
+            What::Failed(failure) => Entry::Failed(failure.code),
+            What::Tapped { button, has_context } => {
+                let button = button_of(message, button);
+                if has_context { Entry::Tapped(button) } else { Entry::TappedBySign(button) }
+            }
+            What::Opened { .. } => {
+                Entry::Opened(Button { kind: ButtonKind::Url, text: Text::lossy("cta") })
+            }
+        };
+        // Outside of groups it is always the same person.
+        let who = if message.is_group { *member + 1 } else { 0 };
+        let id = tap_seed(message, step, *member);
+        self.book.enter(page, accepted, step.at.second(), who, id, &entry);
+    }
+}
+
+fn word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Lost => "lost",
+        Fault::Unheard => "answer lost",
+        Fault::Repeated => "repeated",
+        Fault::CutShort => "cut short",
+        Fault::BrokenOff => "broken off",
+        Fault::Forged => "forged",
+    }
+}
+
+fn wrap(secret: &str, bytes: Vec<u8>, due: Vec<Due>, chaos: Chaos, dice: &mut Dice) -> Parcel {
+    let attempt = due.iter().map(|due| due.attempt).max().unwrap_or(0);
+    let fault = chaos.fault(dice, attempt);
+    let mut channels: Vec<ChannelId> = due.iter().map(|due| due.thing.channel().clone()).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    let signature = if fault == Some(Fault::Forged) {
+        meta::signature(b"somebody else's secret", &bytes)
+    } else {
+        meta::signature(secret.as_bytes(), &bytes)
+    };
+    let asked = Asked {
+        method: Method::POST,
+        target: PATH.to_owned(),
+        headers: vec![
+            ("content-type".to_owned(), b"application/json".to_vec()),
+            ("x-hub-signature-256".to_owned(), signature.into_bytes()),
+        ],
+        body: Bytes::from(bytes),
+    };
+    let is_burst = chaos.has(Profile::Burst);
+    Parcel { asked, due, channels, attempt, fault, is_burst }
+}
+
+impl Parcel {
+    /// Posts it, with what goes wrong on the way.
+    pub(super) async fn post(self, lane: &mut Lane, is_live: bool) -> Taken {
+        if is_live && self.is_burst {
+            // So many statuses a second and number, no more: over one lane it is one number's rate.
+            let milliseconds = self.due.len() as u64 * 1_000 / BURST_PER_SECOND;
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+        let failed = |error: crate::post::NoAnswer| error.to_string();
+        let (mut is_believed, mut is_fooled) = (false, false);
+        let answer = match self.fault {
+            Some(Fault::Lost) => Err("it never left".to_owned()),
+            Some(Fault::BrokenOff) => {
+                let broken = lane.break_off(&self.asked).await;
+                Err(broken.err().map_or("broken off".to_owned(), failed))
+            }
+            Some(Fault::CutShort) => {
+                let half = self.asked.body.len() / 2;
+                let cut = Asked { body: self.asked.body.slice(..half), ..self.asked.clone() };
+                let answer = lane.ask(&cut).await.map(|it| it.status.as_u16()).map_err(failed);
+                is_fooled = answer == Ok(200);
+                answer
+            }
+            fault => {
+                let mut answer = lane.ask(&self.asked).await;
+                if fault == Some(Fault::Repeated) && answer.is_ok() {
+                    answer = lane.ask(&self.asked).await;
+                }
+                let answer = answer.map(|it| it.status.as_u16()).map_err(failed);
+                let is_taken = answer == Ok(200);
+                is_fooled = is_taken && fault == Some(Fault::Forged);
+                is_believed = is_taken && fault != Some(Fault::Forged);
+                answer
+            }
+        };
+        Taken { parcel: self, answer, is_believed, is_fooled }
+    }
+}
+
+/// What tells the taps of one message apart.
+fn tap_seed(message: &Message, step: &Step, member: u16) -> u64 {
+    seed_of(seed_of(message.seed, 7 + u64::from(member)), step.at.0.unsigned_abs())
+}
+
+fn button_of(message: &Message, index: u8) -> Button {
+    let button = message.buttons.get(usize::from(index)).cloned();
+    button.unwrap_or(Button { kind: ButtonKind::QuickReply, text: Text::lossy("") })
+}
+
+/// The payload of the quick reply with this place among all buttons.
+fn payload_of(message: &Message, index: u8) -> Option<&str> {
+    let before = message.buttons.iter().take(usize::from(index));
+    let quick_replies = before.filter(|button| button.kind == ButtonKind::QuickReply).count();
+    message.payloads.get(quick_replies).map(String::as_str)
+}
+
+/// What the writer borrows from: what happened, and the ids of taps and clicks.
+struct Words<'a> {
+    message: &'a Message,
+    step: &'a Step,
+    member: u16,
+    is_priced: bool,
+    id: String,
+}
+
+fn written(version: Version, due: &[Due]) -> Vec<u8> {
+    let mut words: Vec<Words<'_>> = due
+        .iter()
+        .filter_map(|due| {
+            let Thing::Step { message, step, member, is_priced } = &*due.thing else {
+                return None;
+            };
+            let id = match step.what {
+                What::Tapped { .. } | What::Opened { .. } => {
+                    let seed = tap_seed(message, step, *member);
+                    wamid(&mut Dice::new(seed), &message.to)
+                }
+                _ => String::new(),
+            };
+            let member = *member;
+            Some(Words { message: message.as_ref(), step, member, is_priced: *is_priced, id })
+        })
+        .collect();
+    // Those of a number stand together, in the order in which they came.
+    words.sort_by(|a, b| a.message.phone_number.cmp(&b.message.phone_number));
+    let updates: Vec<Update<'_>> = words.iter().map(update).collect();
+    let mut numbers = Vec::new();
+    let mut rest = updates.as_slice();
+    for of in words.chunk_by(|a, b| a.message.phone_number == b.message.phone_number) {
+        let (these, others) = rest.split_at(of.len());
+        rest = others;
+        let Some(first) = of.first() else { continue };
+        numbers.push(OfNumber {
+            waba_id: first.message.waba_id.as_str(),
+            phone_number: first.message.phone_number.as_str(),
+            phone_number_id: first.message.phone_number_id.as_str(),
+            updates: these,
+        });
+    }
+    let mut out = Vec::with_capacity(128 + due.len() * 600);
+    meta::body(&mut out, version, &numbers);
+    out
+}
+
+fn update<'a>(words: &'a Words<'a>) -> Update<'a> {
+    let Words { message, step, member, is_priced, id } = words;
+    let second = step.at.second();
+    let recipient = Recipient::read(&message.to, message.is_group);
+    let person = message.members.get(usize::from(*member)).map(String::as_str);
+    let status = |word, failure| {
+        Update::Status(Status {
+            wamid: &message.wamid,
+            word,
+            second,
+            recipient,
+            member: person.filter(|_| message.is_group),
+            callback_data: message.sign.as_deref(),
+            price: is_priced.then_some(message.price),
+            failure,
+        })
+    };
+    match step.what {
+        What::Sent => status(Word::Sent, None),
+        What::Delivered => status(Word::Delivered, None),
+        What::Read => status(Word::Read, None),
+        What::Failed(failure) => status(Word::Failed, Some(failure)),
+        What::Tapped { button, has_context } => Update::Tap(Tap {
+            id,
+            second,
+            from: match person {
+                Some(person) if message.is_group => Recipient::Number(person),
+                _ => recipient,
+            },
+            text: message.buttons.get(usize::from(button)).map_or("", |it| it.text.as_str()),
+            payload: payload_of(message, button),
+            context: has_context.then_some((message.phone_number.as_str(), message.wamid.as_str())),
+        }),
+        What::Opened { .. } => Update::Opened(Opened { id, second }),
+    }
+}

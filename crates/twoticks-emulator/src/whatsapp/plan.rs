@@ -1,0 +1,409 @@
+//! From a send, or from something that happens to a template or a number, to what is going to be
+//! told of it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use twoticks_core::clock::{SECOND, Time};
+use twoticks_core::event::{ButtonKind, Category};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
+use twoticks_server::carrier::{Outgoing, Refused};
+use twoticks_store::directory::Snapshot;
+use twoticks_store::directory::model::{Number, TemplateRecord};
+
+use super::state::{Message, Quality, SendRecord, Standing, State, Thing};
+use crate::dice::{Dice, seed_of, seed_of_name};
+use crate::habits::{FAILURES, Failure, NO_WINDOW, PAUSED, Purpose, failure_of, market_of};
+use crate::life::{Circumstances, Life, Outcome, Step, What, life};
+use crate::meta::management::{self, Notice, OfTemplate};
+use crate::meta::{Price, Recipient};
+use crate::wamid::wamid;
+
+/// 2026-10-01T00:00:00Z: since then Meta charges for utility within the window too.
+const UTILITY_CHARGED: Time = Time(1_790_812_800_000);
+/// How many members the smallest group has, and the largest.
+const MEMBERS: (i64, i64) = (3, 9);
+/// How much later than it happened something is told, in milliseconds (Meta: half within 250 ms,
+/// fewer than 1 in 100 after a second).
+const TOLD_AFTER: (i64, i64) = (60, 700);
+/// The digits at the end of a recipient's number that are a code of Meta's: it fails with that.
+const CODE_DIGITS: usize = 6;
+
+impl State {
+    /// Takes a message, or says what Meta would say.
+    pub(super) fn take(
+        &mut self,
+        snapshot: &Snapshot,
+        outgoing: &Outgoing,
+        now: Time,
+    ) -> Result<String, Refused> {
+        self.catch_up(now);
+        let planned = self.planned(snapshot, outgoing, now);
+        let (answer, lives) = match planned {
+            Ok((wamid, lives)) => (Ok(wamid), lives),
+            Err(why) => (Err(why), Vec::new()),
+        };
+        let record = SendRecord {
+            at: now,
+            channel: outgoing.channel.clone(),
+            from: outgoing.from.clone(),
+            to: outgoing.to.clone(),
+            template: outgoing.template.clone(),
+            parameters: outgoing.parameters.clone(),
+            call: Arc::clone(&outgoing.call),
+            answer: answer.clone().map_err(|why| why.to_string()),
+            life: lives.iter().flat_map(|life| life.steps().iter().copied()).collect(),
+        };
+        Self::remember(&mut self.sends, record);
+        answer
+    }
+
+    fn planned(
+        &mut self,
+        snapshot: &Snapshot,
+        outgoing: &Outgoing,
+        now: Time,
+    ) -> Result<(String, Vec<Life>), Refused> {
+        let Outgoing { channel, from, to, template, sign, parameters, call: _ } = outgoing;
+        let refuse = |code: u32, why: &str| Refused::Rejected(format!("(#{code}) {why}"));
+        let number = snapshot
+            .number(from)
+            .filter(|number| number.channel == *channel)
+            .ok_or_else(|| refuse(100, "the number is not registered"))?;
+        let record = template
+            .as_ref()
+            .and_then(|template| snapshot.template(channel, &template.code, &template.language));
+        let purpose = match template {
+            Some(template) => self.purpose(channel, template, record, now)?,
+            None => Purpose::Service,
+        };
+        let is_group = parameters.get("RecipientType").and_then(Value::as_str) == Some("group");
+        let recipient = Recipient::read(to, is_group);
+        if matches!(recipient, Recipient::User(_))
+            && purpose == Purpose::Template(Category::Authentication)
+        {
+            return Err(refuse(131_062, "an authentication template needs a phone number"));
+        }
+        let has_window = self.has_window(from, to, now);
+        let seed = self.config.seed;
+        let line = self.line(channel);
+        line.sent += 1;
+        let seed = seed_of(seed_of_name(seed, channel.as_str()), line.sent);
+        let tells_links = line.tells_links && purpose == Purpose::Template(Category::Marketing);
+        let liking = template.as_ref().and_then(|it| line.likings.get(it)).copied();
+        let liking = liking.unwrap_or_default();
+        let wamid = wamid(&mut Dice::new(seed), to);
+        let page = self.book.open(channel, from, template.as_ref(), is_group, now);
+        let buttons = record.map(|record| record.buttons.clone()).unwrap_or_default();
+        let kinds: Vec<ButtonKind> = buttons.iter().map(|button| button.kind).collect();
+        let message = Arc::new(Message {
+            page,
+            seed,
+            channel: channel.clone(),
+            waba_id: waba_id(snapshot, number),
+            phone_number: from.clone(),
+            phone_number_id: number.phone_number_id.clone(),
+            wamid: wamid.clone(),
+            to: to.trim_start_matches('+').to_owned(),
+            is_group,
+            members: members(seed, to, is_group),
+            template: template.clone(),
+            buttons,
+            payloads: payloads(parameters.get("Payload")),
+            sign: sign.clone(),
+            price: price(purpose, to, tells_links, has_window, now),
+        });
+        let circumstances = Circumstances {
+            accepted: now,
+            purpose,
+            market: market_of(to),
+            buttons: &kinds,
+            appeal: liking.appeal,
+            limited: liking.limited,
+            tells_links,
+            outcome: self.outcome(recipient, purpose, has_window),
+        };
+        let lives = (0..message.members.len()).map(|member| {
+            let market =
+                message.members.get(member).map_or(circumstances.market, |it| market_of(it));
+            let circumstances = Circumstances { market, ..circumstances };
+            life(seed_of(seed, 2 + member as u64), &circumstances)
+        });
+        let lives: Vec<Life> = lives.collect();
+        for (member, life) in lives.iter().enumerate() {
+            self.plan(&message, u16::try_from(member).unwrap_or(u16::MAX), life, now);
+        }
+        Ok((wamid, lives))
+    }
+
+    /// What a template message is for, if it can be sent.
+    fn purpose(
+        &mut self,
+        channel: &ChannelId,
+        template: &Template,
+        record: Option<&Arc<TemplateRecord>>,
+        now: Time,
+    ) -> Result<Purpose, Refused> {
+        let (category, standing) = match self.line(channel).templates.get(template) {
+            Some(known) => *known,
+            None => {
+                // Somebody has added it without saying so here.
+                let category = record.map_or(Category::Utility, |record| record.category);
+                self.book.categorise(channel, template, now, category);
+                let known = (category, Standing::Approved);
+                self.line(channel).templates.insert(template.clone(), known);
+                known
+            }
+        };
+        let refused = match standing {
+            Standing::Approved => return Ok(Purpose::Template(category)),
+            Standing::Pending | Standing::Rejected => {
+                "(#132001) Template name does not exist in the translation"
+            }
+            Standing::Paused => "(#132015) Template is paused",
+            Standing::Disabled => "(#132016) Template is disabled",
+        };
+        Err(Refused::Rejected(refused.to_owned()))
+    }
+
+    /// How the life of a message has to end: a number that ends in a code of Meta's fails with it,
+    /// and a free-form message without a window does too.
+    fn outcome(&self, to: Recipient<'_>, purpose: Purpose, has_window: bool) -> Outcome {
+        if let Recipient::Number(digits) = to
+            && let Some(failure) = asked_to_fail(digits)
+        {
+            return Outcome::Failed(failure);
+        }
+        let is_person = !matches!(to, Recipient::Group(_));
+        match failure_of(NO_WINDOW) {
+            Some(no_window)
+                if purpose == Purpose::Service
+                    && is_person
+                    && !has_window
+                    && self.config.outcome == Outcome::Life =>
+            {
+                Outcome::Failed(no_window)
+            }
+            _ => self.config.outcome,
+        }
+    }
+
+    fn plan(&mut self, message: &Arc<Message>, member: u16, life: &Life, now: Time) {
+        let chaos = self.chaos_of(&message.channel);
+        let mut dice = Dice::new(seed_of(message.seed, 1_000_000 + u64::from(member)));
+        let mut is_charged = false;
+        for step in life.steps() {
+            let charges = matches!(step.what, What::Delivered | What::Read) && !is_charged;
+            is_charged |= charges;
+            if let What::Tapped { .. } = step.what {
+                self.open_window(&message.phone_number, &message.to, step.at, now);
+            }
+            let (from, to) = TOLD_AFTER;
+            let arrives = step.at.plus(dice.between(from, to));
+            let thing = Thing::Step {
+                message: Arc::clone(message),
+                step: *step,
+                member,
+                is_priced: charges || step.what == What::Sent,
+            };
+            self.tell(chaos, &mut dice, arrives, thing);
+        }
+    }
+
+    pub(super) fn announce(
+        &mut self,
+        snapshot: &Snapshot,
+        (channel, template): (&ChannelId, &Template),
+        category: Category,
+        standing: Standing,
+        at: Time,
+    ) {
+        let (reason, info) = match standing {
+            Standing::Rejected => ("INCORRECT_CATEGORY", None),
+            Standing::Paused => {
+                let text = "Your WhatsApp message template has been paused for 3 hours.";
+                ("NONE", Some(("FIRST_PAUSE", text)))
+            }
+            Standing::Approved | Standing::Pending | Standing::Disabled => ("NONE", None),
+        };
+        if standing == Standing::Paused {
+            self.drop_what_waits(channel, template, at);
+        }
+        let Some(named) = Named::find(snapshot, channel, template) else { return };
+        let notice = Notice::Status {
+            template: named.template(),
+            event: standing.event(),
+            category: &category.as_str().to_uppercase(),
+            reason,
+            info,
+        };
+        self.tell_notice(channel, &named.waba_id, at, &notice);
+    }
+
+    pub(super) fn category_will_change(
+        &mut self,
+        snapshot: &Snapshot,
+        (channel, template): (&ChannelId, &Template),
+        (before, after): (Category, Category),
+        effective: Time,
+        now: Time,
+    ) {
+        let Some(named) = Named::find(snapshot, channel, template) else { return };
+        self.book.categorise(channel, template, effective, after);
+        let notice = Notice::CategoryWillChange {
+            template: named.template(),
+            current: &before.as_str().to_uppercase(),
+            future: &after.as_str().to_uppercase(),
+            second: effective.second(),
+        };
+        self.tell_notice(channel, &named.waba_id, now, &notice);
+    }
+
+    pub(super) fn category_changed(
+        &mut self,
+        snapshot: &Snapshot,
+        (channel, template): (&ChannelId, &Template),
+        (before, after): (Category, Category),
+        effective: Time,
+    ) {
+        let Some(named) = Named::find(snapshot, channel, template) else { return };
+        self.book.categorise(channel, template, Time(effective.second() * SECOND), after);
+        let notice = Notice::CategoryChanged {
+            template: named.template(),
+            previous: &before.as_str().to_uppercase(),
+            category: &after.as_str().to_uppercase(),
+        };
+        self.tell_notice(channel, &named.waba_id, effective, &notice);
+    }
+
+    pub(super) fn set_quality(
+        &mut self,
+        snapshot: &Snapshot,
+        channel: &ChannelId,
+        number: &PhoneNumber,
+        quality: Quality,
+        now: Time,
+    ) {
+        let before = self.line(channel).qualities.insert(number.clone(), quality);
+        let waba_id = snapshot.channel(channel).and_then(|channel| channel.waba_id.clone());
+        let Some(waba_id) = waba_id.filter(|_| before.unwrap_or_default() != quality) else {
+            return;
+        };
+        let (event, limit) = match quality {
+            Quality::Green => ("UNFLAGGED", "TIER_100K"),
+            Quality::Yellow => ("DOWNGRADE", "TIER_10K"),
+            Quality::Red => ("FLAGGED", "TIER_1K"),
+        };
+        let notice = Notice::NumberQuality { phone_number: number.as_str(), event, limit };
+        self.tell_notice(channel, &waba_id, now, &notice);
+    }
+
+    fn tell_notice(&mut self, channel: &ChannelId, waba_id: &Text, at: Time, notice: &Notice<'_>) {
+        let mut body = Vec::new();
+        management::body(&mut body, waba_id.as_str(), at.second(), notice);
+        let chaos = self.chaos_of(channel);
+        let mut dice = Dice::new(seed_of(self.config.seed, at.0.unsigned_abs()));
+        let (from, to) = TOLD_AFTER;
+        let arrives = at.plus(dice.between(from, to));
+        self.tell(chaos, &mut dice, arrives, Thing::Notice { channel: channel.clone(), body });
+    }
+
+    /// Messages of a template that is paused at `at` and have not gone out by then never do.
+    fn drop_what_waits(&mut self, channel: &ChannelId, template: &Template, at: Time) {
+        let Some(paused) = failure_of(PAUSED) else { return };
+        let mut dropped = Vec::new();
+        self.each_due(|thing| {
+            if let Thing::Step { message, step, member, .. } = thing
+                && step.what == What::Sent
+                && step.at > at
+                && message.channel == *channel
+                && message.template.as_ref() == Some(template)
+            {
+                dropped.push((Arc::clone(message), *member));
+            }
+        });
+        for (message, member) in dropped {
+            let was_told = self.drop_steps(&message, member);
+            if was_told {
+                let step = Step { at, what: What::Failed(paused) };
+                let thing = Thing::Step { message, step, member, is_priced: false };
+                let chaos = self.chaos_of(channel);
+                let mut dice = Dice::new(seed_of(self.config.seed, at.0.unsigned_abs()));
+                self.tell(chaos, &mut dice, at.plus(TOLD_AFTER.0), thing);
+            }
+        }
+    }
+}
+
+/// A template and its business account, as WhatsApp names them.
+struct Named {
+    waba_id: Text,
+    id: String,
+    name: String,
+    language: String,
+}
+
+impl Named {
+    /// Where the template has no id of Meta's, one is made from its name.
+    fn find(snapshot: &Snapshot, channel: &ChannelId, template: &Template) -> Option<Self> {
+        let waba_id = snapshot.channel(channel)?.waba_id.clone()?;
+        let record = snapshot.template(channel, &template.code, &template.language)?;
+        let made = seed_of_name(0x6d65_7461, &format!("{} {}", template.code, template.language));
+        let id = record.meta_id.as_ref().map(|id| id.as_str().to_owned());
+        Some(Self {
+            waba_id,
+            id: id.unwrap_or_else(|| (made >> 12).to_string()),
+            name: record.name.as_str().to_owned(),
+            language: record.language.as_str().to_owned(),
+        })
+    }
+
+    fn template(&self) -> OfTemplate<'_> {
+        OfTemplate { id: &self.id, name: &self.name, language: &self.language }
+    }
+}
+
+fn waba_id(snapshot: &Snapshot, number: &Number) -> Text {
+    let channel = snapshot.channel(&number.channel);
+    let waba_id = channel.and_then(|channel| channel.waba_id.clone());
+    waba_id.unwrap_or_else(|| Text::lossy(number.channel.as_str()))
+}
+
+/// The failure whose code the number ends in.
+fn asked_to_fail(digits: &str) -> Option<&'static Failure> {
+    let last = digits.get(digits.len().checked_sub(CODE_DIGITS)?..)?;
+    FAILURES.iter().find(|failure| failure.code.to_string() == last)
+}
+
+/// The members of a group, the same for the same group; else the one recipient.
+fn members(seed: u64, to: &str, is_group: bool) -> Vec<String> {
+    if !is_group {
+        return vec![to.trim_start_matches('+').to_owned()];
+    }
+    let mut dice = Dice::new(seed_of_name(seed, to));
+    let (least, most) = MEMBERS;
+    let count = dice.between(least, most);
+    (0..count).map(|member| format!("1555017{member:02}{:03}", dice.below(1_000))).collect()
+}
+
+fn payloads(given: Option<&Value>) -> Vec<String> {
+    let given = given.and_then(Value::as_array).into_iter().flatten();
+    given.map(|payload| payload.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// What a message is charged as.
+fn price(purpose: Purpose, to: &str, tells_links: bool, has_window: bool, now: Time) -> Price {
+    let free = "free_customer_service";
+    let regular = |category| Price { kind: "regular", category, cost_micros: None };
+    match purpose {
+        Purpose::Service => Price { kind: free, category: "service", cost_micros: None },
+        Purpose::Template(Category::Utility) if has_window && now < UTILITY_CHARGED => {
+            Price { kind: free, category: "utility", cost_micros: None }
+        }
+        // The Marketing Messages API tells a cost.
+        Purpose::Template(Category::Marketing) if tells_links => {
+            Price { cost_micros: Some(market_of(to).marketing_micros), ..regular("marketing_lite") }
+        }
+        Purpose::Template(category) => regular(category.as_str()),
+    }
+}

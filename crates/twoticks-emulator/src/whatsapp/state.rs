@@ -1,0 +1,445 @@
+//! What the emulated WhatsApp knows: channels, what is due, its book, its logs.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use twoticks_core::clock::{DAY, SECOND, Time};
+use twoticks_core::event::{Button, Category};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
+use twoticks_store::directory::Snapshot;
+
+use crate::book::{self, Book};
+use crate::chaos::Chaos;
+use crate::dice::{Dice, seed_of_name};
+use crate::habits::{RECATEGORISED, REJECTED, REVIEWING};
+use crate::life::{Outcome, Step, limited_usually};
+use crate::meta::{Price, Version};
+
+/// How many sends and how many bodies are remembered; older ones are forgotten.
+pub(super) const REMEMBERED_MAX: usize = 1_000;
+/// The longest body that is remembered with its text, in bytes.
+pub(super) const BODY_REMEMBERED_MAX: usize = 64 << 10;
+/// How many conversations are remembered as open.
+const WINDOWS_MAX: usize = 100_000;
+/// How long a business may answer freely, in milliseconds (Meta: 24 hours).
+pub(super) const WINDOW: i64 = DAY;
+
+/// What an emulated WhatsApp is set to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What everything comes from.
+    pub seed: u64,
+    /// Which version of the Graph API webhooks follow.
+    pub version: Version,
+    /// How lives have to end.
+    pub outcome: Outcome,
+    /// What goes wrong for channels that have nothing of their own.
+    pub chaos: Chaos,
+}
+
+/// Whether a template can be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    #[default]
+    Approved,
+    /// It is being reviewed.
+    Pending,
+    /// It was rejected.
+    Rejected,
+    /// It was paused, since too many did not like it.
+    Paused,
+    /// It was disabled for good.
+    Disabled,
+}
+
+impl Standing {
+    /// Every standing with its word.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("approved", Self::Approved),
+        ("pending", Self::Pending),
+        ("rejected", Self::Rejected),
+        ("paused", Self::Paused),
+        ("disabled", Self::Disabled),
+    ];
+
+    /// The event that tells of it.
+    pub(super) fn event(self) -> &'static str {
+        match self {
+            Self::Approved => "APPROVED",
+            Self::Pending => "PENDING",
+            Self::Rejected => "REJECTED",
+            Self::Paused => "PAUSED",
+            Self::Disabled => "DISABLED",
+        }
+    }
+}
+
+/// What WhatsApp thinks of a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quality {
+    /// Good.
+    #[default]
+    Green,
+    /// Doubtful.
+    Yellow,
+    /// Bad: the number is flagged.
+    Red,
+}
+
+impl Quality {
+    /// Every quality with its word.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("green", Self::Green), ("yellow", Self::Yellow), ("red", Self::Red)];
+}
+
+/// How much a template is liked, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liking {
+    /// Reads and taps are this many thousandths of what is usual.
+    pub appeal: i64,
+    /// How many of a thousand marketing messages are held back (131049).
+    pub limited: i64,
+}
+
+impl Default for Liking {
+    fn default() -> Self {
+        Self { appeal: 1_000, limited: limited_usually() }
+    }
+}
+
+/// A send, as it is remembered.
+#[derive(Clone, Debug)]
+pub struct SendRecord {
+    /// When.
+    pub at: Time,
+    /// By which channel.
+    pub channel: ChannelId,
+    /// From which number.
+    pub from: PhoneNumber,
+    /// To whom, as the caller wrote it.
+    pub to: String,
+    /// The template; none for a free-form message.
+    pub template: Option<Template>,
+    /// What the call says of this recipient.
+    pub parameters: Map<String, Value>,
+    /// What the call says of all recipients.
+    pub call: Arc<Map<String, Value>>,
+    /// Its wamid, or why it was refused.
+    pub answer: Result<String, String>,
+    /// What becomes of it, if nothing holds it up.
+    pub life: Vec<Step>,
+}
+
+/// A body that was posted, as it is remembered.
+#[derive(Clone, Debug)]
+pub struct WebhookRecord {
+    /// When.
+    pub at: Time,
+    /// Of which channels it tells.
+    pub channels: Vec<ChannelId>,
+    /// How many updates it has.
+    pub updates: usize,
+    /// For the how many-th time this was tried, from 0.
+    pub attempt: u32,
+    /// What went wrong with it on purpose.
+    pub fault: Option<&'static str>,
+    /// What the receiver answered, or why there was no answer.
+    pub answer: Result<u16, String>,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// Its text, unless it is long.
+    pub body: Option<String>,
+}
+
+/// A channel, as WhatsApp knows it.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// How many messages it has sent.
+    pub(super) sent: u64,
+    pub(super) chaos: Option<Chaos>,
+    pub(super) tells_links: bool,
+    pub(super) templates: HashMap<Template, (Category, Standing)>,
+    pub(super) likings: HashMap<Template, Liking>,
+    pub(super) qualities: HashMap<PhoneNumber, Quality>,
+}
+
+/// A message, as far as what is told of it goes.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) page: Option<book::Number>,
+    pub(super) seed: u64,
+    pub(super) channel: ChannelId,
+    pub(super) waba_id: Text,
+    pub(super) phone_number: PhoneNumber,
+    pub(super) phone_number_id: Text,
+    pub(super) wamid: String,
+    pub(super) to: String,
+    pub(super) is_group: bool,
+    /// The members of the group; the recipient itself outside of groups.
+    pub(super) members: Vec<String>,
+    pub(super) template: Option<Template>,
+    pub(super) buttons: Vec<Button>,
+    /// Of the quick replies, in their order.
+    pub(super) payloads: Vec<String>,
+    pub(super) sign: Option<String>,
+    pub(super) price: Price,
+}
+
+/// Something that is to be told.
+#[derive(Debug)]
+pub(super) enum Thing {
+    /// Something of a message.
+    Step {
+        message: Arc<Message>,
+        step: Step,
+        /// Which of the members it is about.
+        member: u16,
+        /// Whether it says what the message is charged as.
+        is_priced: bool,
+    },
+    /// Something of a template or a number, written already.
+    Notice { channel: ChannelId, body: Vec<u8> },
+}
+
+impl Thing {
+    pub(super) fn channel(&self) -> &ChannelId {
+        match self {
+            Self::Step { message, .. } => &message.channel,
+            Self::Notice { channel, .. } => channel,
+        }
+    }
+}
+
+/// Something that is to be told, and how often that was tried.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) thing: Arc<Thing>,
+    pub(super) attempt: u32,
+    /// When it was due at first.
+    pub(super) since: Time,
+}
+
+/// A change of standing or category that is going to happen.
+#[derive(Debug)]
+struct Change {
+    channel: ChannelId,
+    template: Template,
+    category: Category,
+    standing: Standing,
+}
+
+/// Everything it knows.
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) book: Book,
+    pub(super) sends: VecDeque<SendRecord>,
+    pub(super) webhooks: VecDeque<WebhookRecord>,
+    lines: HashMap<ChannelId, Line>,
+    due: BTreeMap<(Time, u64), Due>,
+    changes: BTreeMap<(Time, u64), Change>,
+    /// When somebody last wrote to a number.
+    windows: HashMap<(PhoneNumber, String), Time>,
+    sequence: u64,
+    /// How many times parcels were made: chance on the way is another each time.
+    pub(super) rounds: u64,
+}
+
+impl State {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            book: Book::default(),
+            sends: VecDeque::new(),
+            webhooks: VecDeque::new(),
+            lines: HashMap::new(),
+            due: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            windows: HashMap::new(),
+            sequence: 0,
+            rounds: 0,
+        }
+    }
+
+    pub(super) fn line(&mut self, channel: &ChannelId) -> &mut Line {
+        self.lines.entry(channel.clone()).or_default()
+    }
+
+    pub(super) fn chaos_of(&self, channel: &ChannelId) -> Chaos {
+        self.lines.get(channel).and_then(|line| line.chaos).unwrap_or(self.config.chaos)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.due.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(super) fn last_due(&self) -> Option<Time> {
+        self.due.last_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Puts something to be told at `at`.
+    pub(super) fn put(&mut self, at: Time, due: Due) {
+        self.sequence += 1;
+        self.due.insert((at, self.sequence), due);
+    }
+
+    /// Puts a thing to be told as chaos wants it, if it would arrive at `at`.
+    pub(super) fn tell(&mut self, chaos: Chaos, dice: &mut Dice, at: Time, thing: Thing) {
+        let thing = Arc::new(thing);
+        for arrives in chaos.arrivals(dice, at) {
+            self.put(arrives, Due { thing: Arc::clone(&thing), attempt: 0, since: arrives });
+        }
+    }
+
+    /// Takes out what is due at `now`, at most `most`, in order.
+    pub(super) fn take_due(&mut self, now: Time, most: usize) -> Vec<Due> {
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
+        {
+            taken.push(first.remove());
+        }
+        taken
+    }
+
+    /// Looks at everything that is to be told.
+    pub(super) fn each_due(&self, mut visit: impl FnMut(&Thing)) {
+        self.due.values().for_each(|due| visit(&due.thing));
+    }
+
+    /// Takes back everything that is to be told of one member of a message; whether there was any.
+    pub(super) fn drop_steps(&mut self, of: &Arc<Message>, who: u16) -> bool {
+        let before = self.due.len();
+        self.due.retain(|_, due| match &*due.thing {
+            Thing::Step { message, member, .. } => *member != who || !Arc::ptr_eq(message, of),
+            Thing::Notice { .. } => true,
+        });
+        self.due.len() < before
+    }
+
+    pub(super) fn forget(&mut self, channel: &ChannelId) {
+        self.lines.remove(channel);
+        self.due.retain(|_, due| due.thing.channel() != channel);
+        self.changes.retain(|_, change| change.channel != *channel);
+    }
+
+    pub(super) fn remember<T>(log: &mut VecDeque<T>, record: T) {
+        if log.len() >= REMEMBERED_MAX {
+            log.pop_front();
+        }
+        log.push_back(record);
+    }
+
+    /// Whether `to` has written to `number` within the window before `at`.
+    pub(super) fn has_window(&self, number: &PhoneNumber, to: &str, at: Time) -> bool {
+        let last = self.windows.get(&(number.clone(), to.to_owned()));
+        last.is_some_and(|last| *last <= at && at.0 - last.0 < WINDOW)
+    }
+
+    /// `to` writes to `number` at `at`.
+    pub(super) fn open_window(&mut self, number: &PhoneNumber, to: &str, at: Time, now: Time) {
+        if self.windows.len() >= WINDOWS_MAX {
+            self.windows.retain(|_, last| now.0 - last.0 < WINDOW);
+        }
+        if self.windows.len() < WINDOWS_MAX {
+            self.windows.insert((number.clone(), to.to_owned()), at);
+        }
+    }
+
+    /// Makes what was going to happen to templates by `now` happen.
+    pub(super) fn catch_up(&mut self, now: Time) {
+        while let Some(first) = self.changes.first_entry()
+            && first.key().0 <= now
+        {
+            let Change { channel, template, category, standing } = first.remove();
+            self.line(&channel).templates.insert(template, (category, standing));
+        }
+    }
+
+    fn change_at(&mut self, at: Time, change: Change) {
+        self.sequence += 1;
+        self.changes.insert((at, self.sequence), change);
+    }
+
+    pub(super) fn put_template(
+        &mut self,
+        snapshot: &Snapshot,
+        (channel, template): (&ChannelId, &Template),
+        category: Category,
+        standing: Standing,
+        now: Time,
+    ) {
+        self.catch_up(now);
+        let known = self.line(channel).templates.get(template).copied();
+        let change = |category, standing| Change {
+            channel: channel.clone(),
+            template: template.clone(),
+            category,
+            standing,
+        };
+        match known {
+            None => {
+                self.book.categorise(channel, template, now, category);
+                self.line(channel).templates.insert(template.clone(), (category, standing));
+            }
+            Some((before, _)) if before != category => {
+                self.recategorise(snapshot, (channel, template), category, now, now);
+            }
+            Some(_) => {}
+        }
+        let before = known.map_or(standing, |(_, before)| before);
+        if before != standing {
+            self.line(channel).templates.insert(template.clone(), (category, standing));
+            self.announce(snapshot, (channel, template), category, standing, now);
+        }
+        if standing == Standing::Pending && known.is_none_or(|(_, before)| before != standing) {
+            let name = format!("{channel} {} {}", template.code, template.language);
+            let mut dice = Dice::new(seed_of_name(self.config.seed, &name));
+            let reviewed = now.plus(REVIEWING.draw(&mut dice));
+            let is_rejected = dice.chance(REJECTED);
+            let after = if is_rejected { Standing::Rejected } else { Standing::Approved };
+            let moves = category == Category::Utility && dice.chance(RECATEGORISED);
+            let becomes = if moves && !is_rejected { Category::Marketing } else { category };
+            self.change_at(reviewed, change(becomes, after));
+            self.announce(snapshot, (channel, template), becomes, after, reviewed);
+            if becomes != category {
+                self.category_changed(snapshot, (channel, template), (category, becomes), reviewed);
+            }
+        }
+    }
+
+    pub(super) fn recategorise(
+        &mut self,
+        snapshot: &Snapshot,
+        of: (&ChannelId, &Template),
+        category: Category,
+        effective: Time,
+        now: Time,
+    ) {
+        let (channel, template) = of;
+        let known = self.line(channel).templates.get(template).copied();
+        let recorded = snapshot.template(channel, &template.code, &template.language);
+        let fallback = recorded.map_or(category, |record| record.category);
+        let (before, standing) = known.unwrap_or((fallback, Standing::Approved));
+        if before == category {
+            return;
+        }
+        // Webhooks tell whole seconds.
+        let effective = Time(effective.second() * SECOND);
+        if effective > now {
+            self.category_will_change(snapshot, of, (before, category), effective, now);
+        }
+        self.change_at(
+            effective,
+            Change { channel: channel.clone(), template: template.clone(), category, standing },
+        );
+        self.catch_up(now);
+        self.category_changed(snapshot, of, (before, category), effective);
+    }
+}
