@@ -7,7 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")"
 if [ $# -gt 0 ]; then
   for client in py-new js; do
-    [ -f ".work/$client/.ready" ] || { echo "conformance/.work/$client is not installed: run conformance/ci.sh, or conformance/run.sh with SUITES=$client, first" >&2; exit 2; }
+    if [ ! -f ".work/$client/.ready" ]; then
+      echo "the client conformance/.work/$client is not installed: conformance/ci.sh does it" >&2
+      exit 2
+    fi
   done
 fi
 exec "${PYTHON:-python3}" guide/check.py "$@"

@@ -159,6 +159,7 @@ def check_sample(text, ready):
 
 
 def check_texts(suite, found, models, folder):
+    suite.check("versions", check_versions)
     for language, (title, install, syntax) in LANGUAGES.items():
         model = models[language]
         suite.check("%s: names" % title, lambda: check_names(language, found[language, title], model))
@@ -180,6 +181,18 @@ def check_runs(suite, found, ready, folder):
                         lambda: check_metrics(language, found[language, metrics], env, folder))
             suite.check("%s with the key `%s`" % (errors, key),
                         lambda: check_errors(language, found[language, errors], found["text", errors], env, folder))
+
+
+def check_versions():
+    """The versions that the guide says CI runs are those that run.sh installs."""
+    with open(os.path.join(HERE, "..", "py", "requirements-new.txt"), encoding="utf-8") as file:
+        python = re.search(r"^(alibabacloud-cams20200606)==(\S+)$", file.read(), re.M)
+    with open(os.path.join(HERE, "..", "js", "package.json"), encoding="utf-8") as file:
+        node = json.load(file)["dependencies"]["@alicloud/cams20200606"]
+    with open(GUIDE, encoding="utf-8") as file:
+        guide = file.read()
+    for client in (" ".join(python.groups()), "@alicloud/cams20200606 " + node):
+        need("CI runs what follows with %s." % client in guide, "the guide does not say that CI runs %s" % client)
 
 
 def main():
