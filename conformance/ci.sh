@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The real clients against `twoticks demo` of this checkout: the conformance suites with a plain
-# key and with a temporary one, then sends, webhooks and metrics of two tenants against a model.
+# key and with a temporary one, the programs of docs/guide/sdk.md, then sends, webhooks and metrics
+# of two tenants against a model.
 #   conformance/ci.sh            (builds the release program if it is not there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,6 +34,8 @@ conformance/run.sh "${common[@]}" --ak "$(field admin.access_key_id)" --sk "$(fi
 echo "== temporary key"
 conformance/run.sh "${common[@]}" --ak "$(field session.access_key_id)" \
   --sk "$(field session.access_key_secret)" --token "$(field session.security_token)"
+echo "== the programs of docs/guide/sdk.md"
+conformance/guide.sh "$ready"
 kill "$server"; wait "$server" || true; server=""
 "$PROGRAM" verify --data-dir "$folder/demo"
 
