@@ -80,6 +80,24 @@ pub struct Sums {
     pub late: i64,
 }
 
+impl Sums {
+    /// Adds `other`.
+    pub fn add(&mut self, other: &Self) {
+        let Self { sent, delivered, read, failed, clicks, late } = other;
+        self.sent += sent;
+        self.delivered += delivered;
+        self.read += read;
+        self.late += late;
+        for (code, count) in failed {
+            *self.failed.entry(*code).or_default() += count;
+        }
+        for (button, (all, unique)) in clicks {
+            let sum = self.clicks.entry(button.clone()).or_default();
+            (sum.0, sum.1) = (sum.0 + all, sum.1 + unique);
+        }
+    }
+}
+
 /// A message, as the book knows it.
 #[derive(Debug)]
 struct Page {

@@ -158,7 +158,7 @@ impl Lane {
     ///
     /// # Errors
     /// [`NoAnswer::Connection`] if it cannot even begin.
-    pub async fn break_off(&self, asked: &Asked) -> Result<(), NoAnswer> {
+    pub async fn break_off(&mut self, asked: &Asked) -> Result<(), NoAnswer> {
         let address = self.address;
         let broken = |source| NoAnswer::Connection { address, source };
         let mut stream = connect(address).await?;

@@ -19,7 +19,7 @@ pub trait Rehearsal: Send + Sync {
 
     /// The server's doors, with others beside them and an eye on all. The fallback is the
     /// server's.
-    fn doors(&self, app: &Arc<App>, doors: Router) -> Router {
+    fn doors(self: Arc<Self>, app: &Arc<App>, doors: Router) -> Router {
         let _ = app;
         doors
     }

@@ -24,7 +24,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(ui::routes())
         .with_state(Arc::clone(app));
     match &app.rehearsal {
-        Some(rehearsal) => rehearsal.doors(app, doors),
+        Some(rehearsal) => Arc::clone(rehearsal).doors(app, doors),
         None => doors,
     }
 }

@@ -47,6 +47,13 @@ pub(crate) enum Command {
     /// Its folder is `./twoticks-demo`, or what `--data-dir` names; a folder that is there already
     /// is gone on with.
     Demo(Demo),
+    /// Runs an empty server with a whole WhatsApp behind it, for tests and for writing code.
+    ///
+    /// Whatever is sent through it lives: it is delivered, read, answered, or fails, and the
+    /// webhooks say so. `/_twoticks/` turns its clock, orders faults and shows what happened. Its
+    /// folder is `./twoticks-emulator`, or what `--data-dir` names. With `--json` it prints one
+    /// line when it is ready.
+    Emulate(Emulate),
     /// Makes a data folder, a key file, a configuration, an account, its root key and a channel.
     Init(Init),
     /// Access keys, and whose they are: accounts, users, sessions.
@@ -102,6 +109,39 @@ pub(crate) struct Demo {
     /// The same number gives the same ids, keys and counts. Without it, keys are random.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Emulate {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Keep everything in memory and nothing on disk.
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(crate) memory: bool,
+    /// Take any access key id: each names an account of its own, so that tests do not see each
+    /// other. No signature is checked, unless --secret is given.
+    #[arg(long)]
+    pub(crate) any_key: bool,
+    /// The secret that all access keys sign with.
+    #[arg(long, value_name = "SECRET", requires = "any_key")]
+    pub(crate) secret: Option<String>,
+    /// The same number gives the same ids, keys and lives. Without it, keys are random.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// How many times as fast its clock goes; 0 makes it stand still.
+    #[arg(long, value_name = "TIMES")]
+    pub(crate) speed: Option<u32>,
+    /// What goes wrong from the start, such as `duplicate,reorder`.
+    #[arg(long, value_name = "PROFILES")]
+    pub(crate) chaos: Option<String>,
+    /// The version of the Graph API that webhooks follow, such as v24.0; else the newest.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) api_version: Option<String>,
+    /// A file with channels, numbers, templates and opt-ins (JSON), loaded at the start and after
+    /// each reset.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fixtures: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

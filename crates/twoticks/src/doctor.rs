@@ -170,7 +170,7 @@ async fn opens(config: &Config, clock: Arc<dyn Clock>, is_running: bool) -> Find
     if is_running {
         return found("contents", State::Ok, "a server is running on the folder");
     }
-    match reach::open(config, clock, false).await {
+    match reach::open(config, clock).await {
         Ok(app) => match app.ledger.close().await {
             Ok(()) => found("contents", State::Ok, "the folder opens and closes"),
             Err(error) => found("contents", State::Fail, error.to_string()),

@@ -28,7 +28,7 @@ pub(crate) async fn run(
     as_json: bool,
 ) -> Result<()> {
     let folder = &config.data.folder;
-    marker::refuse_demo(folder)?;
+    marker::refuse(folder)?;
     if folder.join(DIRECTORY).exists() {
         bail!(
             "`{}` is set up already; `twoticks key` and `twoticks channel` add to it",

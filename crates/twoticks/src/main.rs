@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod demo;
 mod doctor;
+mod emulate;
 mod import;
 mod init;
 mod marker;
@@ -20,6 +21,7 @@ mod output;
 mod reach;
 mod serve;
 mod values;
+mod world;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ use crate::reach::Data;
 const QUIET: &str = "warn";
 /// The data folder of a demo.
 const DEMO_FOLDER: &str = "./twoticks-demo";
+/// The data folder of an emulator.
+const EMULATOR_FOLDER: &str = "./twoticks-emulator";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -72,17 +76,27 @@ async fn run(cli: Cli) -> Result<bool> {
             overrides.listen.clone_from(&args.listen);
             overrides.data_folder.get_or_insert_with(|| DEMO_FOLDER.into());
         }
+        args::Command::Emulate(args) => {
+            overrides.listen.clone_from(&args.listen);
+            overrides.data_folder.get_or_insert_with(|| EMULATOR_FOLDER.into());
+        }
         // It reads one file and needs no configuration.
         args::Command::Check(args) => return check::run(&args.file, as_json),
         _ => {}
     }
     let config = config::read(&overrides)?;
     serve::outlive_file_size_limit()?;
-    let serves = matches!(command, args::Command::Serve(_) | args::Command::Demo(_));
+    let serves = matches!(
+        command,
+        args::Command::Serve(_) | args::Command::Demo(_) | args::Command::Emulate(_)
+    );
     log(&config, serves)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match command {
         args::Command::Serve(_) => serve::run(&config, clock, as_json).await.map(|()| true),
+        args::Command::Emulate(args) => {
+            Box::pin(emulate::run(&config, &args, as_json)).await.map(|()| true)
+        }
         args::Command::Demo(args) => demo::run(&config, args.seed, as_json).await.map(|()| true),
         args::Command::Init(args) => init::run(&config, clock, &args, as_json).await.map(|()| true),
         args::Command::Doctor => doctor::run(&config, clock, as_json).await,

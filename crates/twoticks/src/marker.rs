@@ -1,5 +1,5 @@
-//! Which folders are a demo's: a file that says so, so that invented data and real data never
-//! meet in one folder.
+//! Which folders hold invented data: a file that says so, so that a demo's, an emulator's and real
+//! data never meet in one folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,58 +7,83 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The name of the file in the data folder.
-const NAME: &str = "demo.json";
+const NAME: &str = "invented.json";
 
-/// What a demo's folder says of itself.
+/// Whose invented data it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Whose {
+    /// A demo's.
+    Demo,
+    /// An emulator's.
+    Emulator,
+}
+
+impl Whose {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Demo => "twoticks demo",
+            Self::Emulator => "twoticks emulate",
+        }
+    }
+}
+
+/// What such a folder says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Marker {
-    /// What the story was made from.
+    /// Whose it is.
+    pub(crate) whose: Whose,
+    /// What everything in it was made from.
     pub(crate) seed: u64,
-    /// Where the story begins and ends, in milliseconds; none while it is being told.
+    /// Where a demo's story begins and ends, in milliseconds; none while it is being told.
     pub(crate) story: Option<(i64, i64)>,
-}
-
-/// What a folder is to a demo.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Folder {
-    /// It is not there, or empty.
-    New,
-    /// A demo's that was not finished; it can only be thrown away.
-    Unfinished,
-    /// A demo's.
-    Told(Marker),
 }
 
 fn path(folder: &Path) -> PathBuf {
     folder.join(NAME)
 }
 
-/// Refuses a demo's folder.
+fn read(folder: &Path) -> Result<Option<Marker>> {
+    let file = path(folder);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let reading = || format!("cannot read `{}`", file.display());
+    let text = std::fs::read_to_string(&file).with_context(reading)?;
+    serde_json::from_str(&text).map(Some).with_context(reading)
+}
+
+/// Refuses a folder with invented data.
 ///
 /// # Errors
 /// If it is one.
-pub(crate) fn refuse_demo(folder: &Path) -> Result<()> {
-    if path(folder).exists() {
-        bail!(
-            "`{}` is the folder of a demo; run `twoticks demo` on it, or use another folder",
-            folder.display()
-        );
+pub(crate) fn refuse(folder: &Path) -> Result<()> {
+    if !path(folder).exists() {
+        return Ok(());
     }
-    Ok(())
+    // Also one whose marker cannot be read holds nothing that is real.
+    let command = read(folder).ok().flatten().map_or("twoticks demo", |it| it.whose.command());
+    bail!(
+        "`{}` holds invented data; run `{command}` on it, or use another folder",
+        folder.display()
+    )
 }
 
-/// Looks at the folder of a demo.
+/// Looks at the folder of a demo or an emulator: `None` if it is not there, or empty.
 ///
 /// # Errors
-/// If there is something in it that is not a demo's, or its marker cannot be read.
-pub(crate) fn look(folder: &Path) -> Result<Folder> {
-    let file = path(folder);
-    if file.exists() {
-        let reading = || format!("cannot read `{}`", file.display());
-        let text = std::fs::read_to_string(&file).with_context(reading)?;
-        let marker: Marker = serde_json::from_str(&text).with_context(reading)?;
-        return Ok(if marker.story.is_some() { Folder::Told(marker) } else { Folder::Unfinished });
+/// If there is something in it that is not of that kind, or its marker cannot be read.
+pub(crate) fn look(folder: &Path, whose: Whose) -> Result<Option<Marker>> {
+    if let Some(marker) = read(folder)? {
+        if marker.whose != whose {
+            bail!(
+                "`{}` is a folder of `{}`; give another one with --data-dir",
+                folder.display(),
+                marker.whose.command()
+            );
+        }
+        return Ok(Some(marker));
     }
     let is_empty = match std::fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
@@ -69,11 +94,12 @@ pub(crate) fn look(folder: &Path) -> Result<Folder> {
     };
     if !is_empty {
         bail!(
-            "`{}` holds something that is not a demo's; give a new folder with --data-dir",
-            folder.display()
+            "`{}` holds something that is not of `{}`; give a new folder with --data-dir",
+            folder.display(),
+            whose.command()
         );
     }
-    Ok(Folder::New)
+    Ok(None)
 }
 
 /// Writes the marker, whole or not at all.
@@ -81,7 +107,7 @@ pub(crate) fn look(folder: &Path) -> Result<Folder> {
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn write(folder: &Path, marker: &Marker) -> Result<()> {
-    let (file, new) = (path(folder), folder.join("demo.json.new"));
+    let (file, new) = (path(folder), folder.join("invented.json.new"));
     let text = serde_json::to_string(marker).context("a marker is plain JSON")?;
     std::fs::write(&new, text)
         .and_then(|()| std::fs::rename(&new, &file))
@@ -93,20 +119,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_demo_and_real_data_never_share_a_folder() {
+    fn invented_and_real_data_never_share_a_folder_nor_do_two_kinds() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        assert_eq!(look(&folder.join("none")).unwrap(), Folder::New);
-        assert_eq!(look(folder).unwrap(), Folder::New);
-        refuse_demo(folder).unwrap();
+        for whose in [Whose::Demo, Whose::Emulator] {
+            assert_eq!(look(&folder.join("none"), whose).unwrap(), None);
+            assert_eq!(look(folder, whose).unwrap(), None);
+        }
+        refuse(folder).unwrap();
         std::fs::write(folder.join("directory.json"), "{}").unwrap();
-        assert!(look(folder).is_err());
-        let marker = Marker { seed: 1, story: None };
+        assert!(look(folder, Whose::Demo).is_err());
+        let marker = Marker { whose: Whose::Demo, seed: 1, story: None };
         write(folder, &marker).unwrap();
-        assert_eq!(look(folder).unwrap(), Folder::Unfinished);
-        let marker = Marker { story: Some((1, 2)), ..marker };
-        write(folder, &marker).unwrap();
-        assert_eq!(look(folder).unwrap(), Folder::Told(marker));
-        assert!(refuse_demo(folder).is_err());
+        assert_eq!(look(folder, Whose::Demo).unwrap(), Some(marker.clone()));
+        let told = Marker { story: Some((1, 2)), ..marker };
+        write(folder, &told).unwrap();
+        assert_eq!(look(folder, Whose::Demo).unwrap(), Some(told));
+        let other = look(folder, Whose::Emulator).unwrap_err().to_string();
+        assert!(other.contains("twoticks demo"), "{other}");
+        assert!(refuse(folder).unwrap_err().to_string().contains("twoticks demo"));
+        std::fs::write(path(folder), "{").unwrap();
+        assert!(refuse(folder).is_err() && look(folder, Whose::Demo).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! Either way the same commands do the same things. What always holds: a folder is opened by one
 //! process at a time, nothing is made where there is nothing, and it is closed in order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,9 +13,11 @@ use twoticks_server::app::{App, Surroundings};
 use twoticks_server::carrier::LocalCarrier;
 use twoticks_server::control::socket::Remote;
 use twoticks_server::control::{Command, execute};
+use twoticks_store::directory::Directory;
 use twoticks_store::directory::file::FileDirectory;
 use twoticks_store::embedded::Embedded;
 use twoticks_store::keys::Keys;
+use twoticks_store::ledger::Ledger;
 
 use crate::config::Config;
 
@@ -35,7 +38,7 @@ impl Data {
         if let Some(remote) = Remote::connect(&config.data.folder).await? {
             return Ok(Self::Running(Box::new(remote)));
         }
-        Ok(Self::Opened(open(config, clock, false).await?))
+        Ok(Self::Opened(open(config, clock).await?))
     }
 
     /// Has `command` done.
@@ -63,15 +66,29 @@ impl Data {
     }
 }
 
-/// Opens the folder that `config` names. A demo's pages say that its data is invented.
+/// Opens the folder that `config` names.
 ///
 /// # Errors
 /// If there is none, another process has it, or its key is not the right one.
-pub(crate) async fn open(
-    config: &Config,
-    clock: Arc<dyn Clock>,
-    is_demo: bool,
-) -> Result<Arc<App>> {
+pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<App>> {
+    let Stores { keys, ledger, directory } = stores(config).await?;
+    let carrier = Arc::new(LocalCarrier);
+    let surroundings = Surroundings { clock, keys, ledger, directory, carrier };
+    Ok(Arc::new(App::new(config.server.clone(), surroundings)))
+}
+
+/// What is kept in a data folder.
+pub(crate) struct Stores {
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) directory: Arc<dyn Directory>,
+}
+
+/// Opens what is kept in the folder that `config` names.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn stores(config: &Config) -> Result<Stores> {
     let folder = config.data.folder.clone();
     if !folder.is_dir() {
         bail!(
@@ -80,25 +97,28 @@ pub(crate) async fn open(
         );
     }
     let keys = Arc::new(keys(config)?);
-    let (ledger, directory) = tokio::task::spawn_blocking({
+    let opening = {
         let keys = Arc::clone(&keys);
-        move || -> Result<_> {
-            let doing = || format!("cannot open the data folder `{}`", folder.display());
-            let ledger = Embedded::open(&folder, Arc::clone(&keys)).with_context(doing)?;
-            let directory = FileDirectory::open(&folder, keys).with_context(doing)?;
-            Ok((ledger, directory))
-        }
-    })
-    .await
-    .context("opening the data folder panicked")??;
-    let surroundings = Surroundings {
-        clock,
-        keys,
-        ledger: Arc::new(ledger),
-        directory: Arc::new(directory),
-        carrier: Arc::new(LocalCarrier),
+        move || open_folder(&folder, keys)
     };
-    Ok(Arc::new(App { is_demo, ..App::new(config.server.clone(), surroundings) }))
+    let (ledger, directory) = tokio::task::spawn_blocking(opening)
+        .await
+        .context("opening the data folder panicked")??;
+    Ok(Stores { keys, ledger, directory })
+}
+
+/// Opens the ledger and the directory in `folder`. Blocks.
+///
+/// # Errors
+/// If another process has it, or its key is not the right one.
+pub(crate) fn open_folder(
+    folder: &Path,
+    keys: Arc<Keys>,
+) -> Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
+    let doing = || format!("cannot open the data folder `{}`", folder.display());
+    let ledger = Embedded::open(folder, Arc::clone(&keys)).with_context(doing)?;
+    let directory = FileDirectory::open(folder, keys).with_context(doing)?;
+    Ok((Arc::new(ledger), Arc::new(directory)))
 }
 
 /// The key of the data folder.

@@ -5,6 +5,7 @@
 //! treats as a full disk, not the end of the process.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +35,13 @@ const FILE_SIZE_EXCEEDED: i32 = 25;
 /// If it cannot start, or did not stop in order.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -> Result<()> {
     let listener = listen(config.listen_address()?).await?;
-    marker::refuse_demo(&config.data.folder)?;
-    let app = reach::open(config, clock, false).await?;
+    marker::refuse(&config.data.folder)?;
+    let app = reach::open(config, clock).await?;
     if as_json {
         let address = listener.local_addr().context("the listener has no address")?;
         output::value(true, &json!({"endpoint": format!("http://{address}")}))?;
     }
-    until_stopped(app, listener, config, std::future::pending()).await
+    until_stopped(app, listener, Some(&config.data.folder), std::future::pending()).await
 }
 
 /// Binds `address`.
@@ -53,26 +54,27 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Serves until a signal comes or `also` is done, then stops in order.
+/// Serves until a signal comes or `also` is done, then stops in order. Where there is a data
+/// `folder`, the command line reaches the server through it.
 ///
 /// # Errors
 /// If the signals or the control socket cannot be had, or the data folder could not be closed.
 pub(crate) async fn until_stopped(
     app: Arc<App>,
     listener: TcpListener,
-    config: &Config,
+    folder: Option<&Path>,
     also: impl Future<Output = ()>,
 ) -> Result<()> {
     let mut signals = Signals {
         interrupt: listen_to(SignalKind::interrupt())?,
         terminate: listen_to(SignalKind::terminate())?,
     };
-    socket::serve(socket::bind(&config.data.folder)?, &app);
+    if let Some(folder) = folder {
+        socket::serve(socket::bind(folder)?, &app);
+    }
     let address = listener.local_addr().context("the listener has no address")?;
-    info!(
-        server.address = %address, data.folder = %config.data.folder.display(),
-        "listening on {address}"
-    );
+    let shown = folder.map_or_else(|| "(memory)".into(), Path::to_string_lossy);
+    info!(server.address = %address, data.folder = %shown, "listening on {address}");
     let (first, stop) = oneshot::channel::<()>();
     let impatience = async move {
         signals.next().await;

@@ -193,6 +193,16 @@ impl WhatsApp {
         }
     }
 
+    /// Lets the clock go `speed` times as fast.
+    ///
+    /// # Errors
+    /// [`NotTurned::TooFast`].
+    pub fn speed_up(&self, speed: u32) -> Result<(), NotTurned> {
+        self.clock.speed_up(speed)?;
+        self.woken.notify_one();
+        Ok(())
+    }
+
     /// Posts everything that is due now, until nothing is.
     async fn deliver(&self, lanes: &mut [Lane], is_live: bool) -> Delivered {
         let mut delivered = Delivered::default();

@@ -40,7 +40,8 @@ use twoticks_store::memory::MemoryLedger;
 pub(crate) const START: Time = Time(1_790_928_000_000);
 pub(crate) const KEY: (&str, &str) = ("LTAIemulatortest", "a-secret-of-the-test");
 /// Channel, app secret, and the numbers with their ids.
-pub(crate) const CHANNELS: [(&str, &str, [(&str, &str); 2]); 3] = [
+type Line = (&'static str, &'static str, [(&'static str, &'static str); 2]);
+pub(crate) const CHANNELS: [Line; 3] = [
     ("cams-shop", "app-one", [("628110000001", "id-1"), ("628110000002", "id-2")]),
     ("cams-bank", "app-one", [("5511900000001", "id-3"), ("5511900000002", "id-4")]),
     ("cams-outlet", "app-two", [("4915100000001", "id-5"), ("4915100000002", "id-6")]),

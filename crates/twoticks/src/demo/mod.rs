@@ -1,34 +1,61 @@
-//! `demo`: a server full of invented data, told to it through its own doors.
+//! `demo`: a server that is full of invented data: thirty days until now of three businesses, and
+//! then whatever comes, in real time.
 //!
-//! The story (`story`) is a list of what a business sent and what became of it, made from a seed.
-//! It is told by a client (`client`) over loopback while the server's clock shows the past: signed
-//! sends come in at the CAMS door, signed webhooks at the webhook door, and are accepted, stored
-//! and counted as any others. Then the clock shows the present. What always holds: a demo's folder
+//! `cast` is who is in it, `story` what they did, `tell` tells it to the server through its own
+//! doors with the emulated WhatsApp behind it, `live` goes on. What always holds: a demo's folder
 //! says that it is one, and nothing but a demo uses it; the same seed tells the same story.
 
-mod client;
+mod cast;
+mod live;
 mod ready;
 mod story;
 mod tell;
-mod tenants;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
-use twoticks_core::clock::{Clock, Time};
+use twoticks_core::clock::{Clock as _, Time};
+use twoticks_emulator::tenants;
+use twoticks_emulator::whatsapp;
 use twoticks_store::directory::mint::Mint;
-use twoticks_store::keys::Keys;
 
-use crate::clock::StoryClock;
+use self::cast::BUSINESSES;
+use self::story::LENGTH;
+use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::marker::{self, Folder, Marker};
-use crate::{init, reach, serve};
+use crate::marker::{self, Marker, Whose};
+use crate::world::{self, World};
+use crate::{reach, serve};
 
 /// What the story is made from if nobody says.
 const SEED: u64 = 42;
 /// The end of the story is rounded down to this, in milliseconds: half an hour, one bucket.
 const ROUND: i64 = 30 * 60 * 1_000;
+/// Zones in which clocks are turned, at different times of the year; the businesses' own first.
+const ZONES: [&str; 6] = [
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Santiago",
+    "Australia/Sydney",
+    "Africa/Cairo",
+    "Asia/Jerusalem",
+];
+
+/// A story that was told.
+struct Told {
+    start: i64,
+    end: i64,
+    /// How many messages were sent, if it was told now.
+    messages: Option<usize>,
+    seconds: f64,
+    /// A zone in which a day of the story had 23 or 25 hours, and that day.
+    turned: Option<(&'static str, String)>,
+}
 
 /// Runs the demo until it is told to stop.
 ///
@@ -38,16 +65,14 @@ pub(crate) async fn run(config: &Config, seed: Option<u64>, as_json: bool) -> Re
     let listener = serve::listen(config.listen_address()?).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let folder = &config.data.folder;
-    let clock = Arc::new(StoryClock::default());
-    let known = match marker::look(folder)? {
-        Folder::Told(marker) => Some(marker),
-        Folder::Unfinished => {
+    let known = match marker::look(folder, Whose::Demo)? {
+        Some(marker) if marker.story.is_none() => {
             // A story that was broken off is worth nothing, and its folder is a demo's for sure.
             std::fs::remove_dir_all(folder)
                 .with_context(|| format!("cannot remove `{}`", folder.display()))?;
             None
         }
-        Folder::New => None,
+        known => known,
     };
     if let (Some(known), Some(seed)) = (&known, seed)
         && known.seed != seed
@@ -58,34 +83,20 @@ pub(crate) async fn run(config: &Config, seed: Option<u64>, as_json: bool) -> Re
             known.seed
         );
     }
-    let marker = known.clone().unwrap_or(Marker { seed: seed.unwrap_or(SEED), story: None });
+    let fresh = Marker { whose: Whose::Demo, seed: seed.unwrap_or(SEED), story: None };
+    let marker = known.clone().unwrap_or(fresh);
     if known.is_none() {
-        init::make_folder(folder)?;
-        marker::write(folder, &marker)?;
-        if config.key()?.is_none() && !config.key_file().exists() {
-            Keys::create(&config.key_file())?;
-        }
+        let key_file = config.key()?.is_none().then(|| config.key_file());
+        world::make_folder(folder, key_file.as_deref(), &marker)?;
     }
-    let app = reach::open(config, Arc::clone(&clock) as Arc<dyn Clock>, true).await?;
+    let stores = reach::stores(config).await?;
+    let emulated = whatsapp::Config { seed: marker.seed, ..whatsapp::Config::default() };
+    let world = World::new(config.server.clone(), stores, "demo data", emulated, None);
     // Keys that a number foretells are for whoever asks for them; otherwise nobody can guess them.
-    let mut mint = seed.map_or_else(Mint::random, |seed| Mint::from_source(story::bytes(seed)));
+    let mut mint = seed.map_or_else(Mint::random, |seed| Mint::from_source(world::bytes(seed)));
     let (failed, failure) = oneshot::channel::<()>();
     let telling = async {
-        let outcome = async {
-            let tenants = tenants::make(&app, &mut mint).await?;
-            let told = match marker.story {
-                Some(told) => told,
-                None => {
-                    let end = clock.now().0.div_euclid(ROUND) * ROUND;
-                    let start = end - story::LENGTH;
-                    tell::tell(&app, &clock, address, &tenants, Time(start), marker.seed).await?;
-                    marker::write(folder, &Marker { story: Some((start, end)), ..marker })?;
-                    (start, end)
-                }
-            };
-            ready::print(&app, address, &tenants, told, as_json)
-        };
-        let outcome = outcome.await;
+        let outcome = begin(&world, config, address, &mut mint, &marker, as_json).await;
         if outcome.is_err() && failed.send(()).is_err() {
             tracing::debug!("the server had stopped before the story was told");
         }
@@ -97,7 +108,62 @@ pub(crate) async fn run(config: &Config, seed: Option<u64>, as_json: bool) -> Re
             std::future::pending::<()>().await;
         }
     };
-    let serving = serve::until_stopped(Arc::clone(&app), listener, config, also);
+    let serving = serve::until_stopped(Arc::clone(&world.app), listener, Some(folder), also);
     let (served, told) = tokio::join!(Box::pin(serving), Box::pin(telling));
     told.and(served)
+}
+
+/// Tells the story, if it was not, and lives on.
+async fn begin(
+    world: &World,
+    config: &Config,
+    address: SocketAddr,
+    mint: &mut Mint,
+    marker: &Marker,
+    as_json: bool,
+) -> Result<()> {
+    let folder = &config.data.folder;
+    let plans: Vec<_> = BUSINESSES.iter().map(|business| business.channel).collect();
+    world.emulator.whatsapp.listen_at(address).await;
+    let begun = Instant::now();
+    let (start, end, messages) = match marker.story {
+        Some((start, end)) => (start, end, None),
+        None => {
+            let end = SystemClock.now().0.div_euclid(ROUND) * ROUND;
+            let start = end - LENGTH;
+            world.clock.begin(Time(start), 0);
+            world.callers.tell();
+            let tenants = tenants::ready(&world.app, mint, "Demo", &plans).await?;
+            tell::templates(world, &tenants).await?;
+            let story = story::story(marker.seed, turned(start, end).map(|it| it.2));
+            let sent = tell::tell(world, address, &tenants, Time(start), story).await?;
+            let told = Marker { story: Some((start, end)), ..marker.clone() };
+            marker::write(folder, &told)?;
+            (start, end, Some(sent))
+        }
+    };
+    world.clock.go_live();
+    world.callers.go_live();
+    // The session of the story has ended long ago.
+    let tenants = tenants::ready(&world.app, mint, "Demo", &plans).await?;
+    tell::templates(world, &tenants).await?;
+    world.run();
+    live::live_on(world, address, &tenants, marker.seed);
+    let turned = turned(start, end).map(|(zone, day, _)| (zone, day));
+    let seconds = begun.elapsed().as_secs_f64();
+    let told = Told { start, end, messages, seconds, turned };
+    ready::print(world, address, &tenants, &told, folder, as_json)
+}
+
+/// Where clocks were turned within the story: a zone, the day, and when, in milliseconds after the
+/// beginning.
+fn turned(start: i64, end: i64) -> Option<(&'static str, String, i64)> {
+    let (from, to) =
+        (Timestamp::from_millisecond(start).ok()?, Timestamp::from_millisecond(end).ok()?);
+    ZONES.into_iter().find_map(|name| {
+        let zone = TimeZone::get(name).ok()?;
+        let at = zone.following(from).next()?.timestamp();
+        let day = zone.to_datetime(at).date().to_string();
+        (at < to).then(|| (name, day, at.as_millisecond() - start))
+    })
 }

@@ -1,48 +1,75 @@
 //! What a demo says when it is ready: one line for a script, or what a newcomer needs.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use anyhow::Result;
-use serde_json::{Value, json};
-use twoticks_server::app::App;
-use twoticks_server::ui;
+use anyhow::{Context as _, Result};
+use twoticks_emulator::tenants::Tenants;
 use twoticks_store::directory::names::Secret;
 
-use super::story::TEMPLATES;
-use super::tenants::Tenants;
+use super::Told;
+use super::cast::BUSINESSES;
 use crate::output;
+use crate::world::{self, World};
 
-/// Prints it.
+/// Prints it, and keeps the line for `twoticks tour`.
 ///
 /// # Errors
-/// If standard output cannot be written to.
+/// If standard output or the folder cannot be written to.
 pub(super) fn print(
-    app: &App,
+    world: &World,
     address: SocketAddr,
     tenants: &Tenants,
-    (start, end): (i64, i64),
+    told: &Told,
+    folder: &Path,
     as_json: bool,
 ) -> Result<()> {
-    let query = ui::link(&app.keys, app.clock.now(), &tenants.account.uid);
-    let dashboard = format!("http://{address}/ui/?{query}");
+    let line = world::ready_line(&world.app, address, tenants, (told.start, told.end));
+    world::keep_ready_line(folder, &line)?;
     if as_json {
-        return output::value(true, &line(app, address, &dashboard, tenants, (start, end)));
+        return output::value(true, &line);
     }
-    let Tenants { account: _, admin, denied: _, session: _, channel } = tenants;
-    let [template, ..] = &TEMPLATES;
+    output::data(&for_people(world, address, tenants, told, folder)?)
+}
+
+fn for_people(
+    world: &World,
+    address: SocketAddr,
+    tenants: &Tenants,
+    told: &Told,
+    folder: &Path,
+) -> Result<String> {
+    let Tenants { admin, channels, .. } = tenants;
+    let [business, ..] = &BUSINESSES;
+    let channel = channels.first().context("the demo has a channel")?;
+    let template = business.templates.first().context("a business has templates")?;
     let (id, secret) = (&admin.id, admin.secret.expose());
     let version = env!("CARGO_PKG_VERSION");
-    output::data(&format!(
-        r#"twoticks {version}: a demo, with invented data of two weeks
+    let Told { start, end, messages, seconds, turned, .. } = told;
+    let seeded = match messages {
+        Some(messages) => format!("{messages} messages, told in {seconds:.1} s"),
+        None => "found as it was left".to_owned(),
+    };
+    let turned = turned.as_ref().map_or_else(String::new, |(zone, day)| {
+        format!("  a turned clock   {day} has 23 or 25 hours in {zone}: add &zone={zone}\n")
+    });
+    Ok(format!(
+        r#"twoticks {version}: a demo; every figure in it is invented
 
+  seeded           30 days, 3 businesses, {seeded}; it lives on from here
   dashboard        {dashboard}
   CAMS endpoint    http://{address}
   access key       {id}
   secret           {secret}
-  channel          {channel}
+  channel          {channel_id}
   webhook          http://{address}/webhooks/whatsapp
   app secret       {app_secret}
   verify token     {verify_token}
+  clock and chaos  http://{address}/_twoticks/
+{turned}
+What to look for: demo_promo is liked, demo_flash_sale tires people, demo_cartao is held back by
+Meta (131049), demo_extrato was moved to marketing, demo_newsletter was paused, and for six hours
+of one day nobody took webhooks: they were repeated, and nothing is missing.
 
 With the official SDK for Python (pip install alibabacloud-cams20200606), paste:
 
@@ -53,60 +80,24 @@ from alibabacloud_tea_openapi.models import Config
 client = Client(Config(access_key_id="{id}", access_key_secret="{secret}",
                        endpoint="{address}", protocol="http"))
 rows = client.get_chatapp_template_metric(GetChatappTemplateMetricRequest(
-    cust_space_id="{channel}", template_code="{template}", language="{language}",
+    cust_space_id="{channel_id}", template_code="{template}", language="{language}",
     start={start}, end={end}, granularity="DAILY")).body.data
 for row in rows:
     print(row.start, row.sent_count, row.delivered_count, row.read_count)
 
+In another terminal: twoticks tour{tour}
 Ctrl-C stops it. For real: twoticks init
 "#,
-        channel = channel.id,
+        dashboard = world::dashboard(&world.app, address, tenants),
+        channel_id = channel.id,
         app_secret = channel.app_secrets.last().map(Secret::expose).unwrap_or_default(),
         verify_token = channel.verify_token.expose(),
         template = template.code,
-        language = template.language,
+        language = business.language,
+        tour = if folder == Path::new(crate::DEMO_FOLDER) {
+            String::new()
+        } else {
+            format!(" --data-dir {}", folder.display())
+        },
     ))
-}
-
-fn line(
-    app: &App,
-    address: SocketAddr,
-    dashboard: &str,
-    tenants: &Tenants,
-    (start, end): (i64, i64),
-) -> Value {
-    let Tenants { account: _, admin, denied, session, channel } = tenants;
-    let snapshot = app.directory.snapshot();
-    let numbers = snapshot.numbers_of(&channel.id).iter().map(|number| {
-        json!({
-            "phone_number": number.phone_number, "phone_number_id": number.phone_number_id,
-        })
-    });
-    let templates = TEMPLATES.iter().map(|template| {
-        json!({
-            "code": template.code, "language": template.language,
-            "category": template.category.as_str(),
-        })
-    });
-    json!({
-        "endpoint": format!("http://{address}"),
-        "dashboard": dashboard,
-        "admin": {
-            "access_key_id": admin.id, "access_key_secret": admin.secret.expose(),
-        },
-        "denied": {
-            "access_key_id": denied.id, "access_key_secret": denied.secret.expose(),
-        },
-        "session": {
-            "access_key_id": session.id, "access_key_secret": session.secret.expose(),
-            "security_token": session.token.expose(),
-        },
-        "app_secret": channel.app_secrets.last().map(Secret::expose),
-        "verify_token": channel.verify_token.expose(),
-        "receipts_secret": channel.receipts_secret.expose(),
-        "channel": channel.id,
-        "numbers": numbers.collect::<Value>(),
-        "templates": templates.collect::<Value>(),
-        "data": {"start": start, "end": end},
-    })
 }

@@ -1,250 +1,200 @@
-//! Telling the story to the server, through its doors, at the times at which it happened.
-//!
-//! The clock goes forward from one thing to the next. What happens is gathered for two hours and
-//! then brought, number by number, as WhatsApp's batches would: shuffled, and some of them twice.
+//! Telling the story to the server through its doors: sends as a caller, everything else as
+//! WhatsApp. The clock goes on from slot to slot, and what is due on the way is told.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
-use twoticks_core::clock::Time;
-use twoticks_core::ids::ChannelId;
-use twoticks_server::app::App;
-use twoticks_server::control::{Command, execute, feed};
-use twoticks_store::directory::names::Secret;
-use twoticks_wire::signature::sign::SecretKey;
+use twoticks_core::clock::{SECOND, Time};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
+use twoticks_emulator::caller::Caller;
+use twoticks_emulator::post::Lane;
+use twoticks_emulator::tenants::Tenants;
+use twoticks_emulator::whatsapp::{Standing, WhatsApp};
 
-use super::client::{Caller, Client};
-use super::story::{self, Dice, LENGTH, NUMBERS, OPT_IN, Send, TEMPLATES, Told, What};
-use super::tenants::Tenants;
-use crate::clock::StoryClock;
+use super::cast::{self, BUSINESSES, Business};
+use super::story::{LENGTH, SLOT, Story, Turn};
+use crate::world::World;
 
-/// What happens within this is brought together, in milliseconds: two hours.
-const SLOT: i64 = 2 * 60 * 60 * 1_000;
-/// How many updates a batch has at most, as WhatsApp's do.
-const UPDATES_MAX: usize = 1_000;
-/// How many batches are brought a second time, in thousandths.
-const REPEATED: i64 = 40;
+/// Nobody listens there: where webhooks go while the receiver is out of order.
+const NOBODY: &str = "127.0.0.1:1";
 
-/// What a slot brings, by the number that it is about.
-type Slot = [Vec<Value>; NUMBERS.len()];
-
-struct Teller<'a> {
-    app: &'a App,
-    clock: &'a StoryClock,
-    caller: Caller<'a>,
-    channel: &'a ChannelId,
-    waba_id: &'a str,
-    app_secret: &'a Secret,
-    /// One for each number, so that they do not wait for each other.
-    clients: Vec<Client>,
-    start: i64,
-    dice: Dice,
-    slots: BTreeMap<i64, Slot>,
-    nonce: u64,
-    tap: u64,
+/// A business that calls: its channel, and a connection of its own.
+pub(super) struct Actor<'a> {
+    pub(super) business: &'a Business,
+    pub(super) channel: ChannelId,
+    lane: Lane,
+    caller: Caller,
 }
 
-/// Tells the whole story; it begins at `start`.
+/// The businesses, ready to call the server on `address`.
+pub(super) fn actors(tenants: &Tenants, address: SocketAddr, nonces: &str) -> Vec<Actor<'static>> {
+    let admin = &tenants.admin;
+    let actor = |(index, (business, channel)): (usize, (&'static Business, _))| Actor {
+        business,
+        channel: ChannelId::clone(channel),
+        lane: Lane::new(address),
+        caller: Caller::new(admin.id.as_str(), admin.secret.expose(), &format!("{nonces}-{index}")),
+    };
+    let channels = tenants.channels.iter().map(|channel| &channel.id);
+    BUSINESSES.iter().zip(channels).enumerate().map(actor).collect()
+}
+
+impl Actor<'_> {
+    /// Makes a call; signed at `now`.
+    async fn call(&mut self, action: &str, form: &[(&str, &str)], now: Time) -> Result<Value> {
+        Ok(self.caller.call(&mut self.lane, action, form, now).await?)
+    }
+
+    /// Sends a template.
+    pub(super) async fn send(
+        &mut self,
+        template: usize,
+        recipients: &[String],
+        now: Time,
+    ) -> Result<()> {
+        let template = self.template(template)?;
+        let numbers = self.business.channel.numbers;
+        let (from, _) = numbers.get(template.number).context("a template has a number")?;
+        let list: Vec<Value> = recipients.iter().map(|to| json!({"To": to})).collect();
+        let list = Value::from(list).to_string();
+        let channel = self.channel.to_string();
+        let form = [
+            ("ChannelType", "whatsapp"),
+            ("CustSpaceId", channel.as_str()),
+            ("From", from),
+            ("TemplateCode", template.code),
+            ("Language", self.business.language),
+            ("SenderList", list.as_str()),
+        ];
+        match self.call("SendChatappMassMessage", &form, now).await {
+            Ok(_) => Ok(()),
+            // A template that is paused is refused, as it should be.
+            Err(error) if format!("{error:#}").contains("MessageInvalid") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn template(&self, index: usize) -> Result<&'static cast::Template> {
+        self.business.templates.get(index).context("a turn has a template")
+    }
+
+    fn identity(&self, index: usize) -> Result<Template> {
+        let code = Text::new(self.template(index)?.code)?;
+        Ok(Template { code, language: Text::new(self.business.language)? })
+    }
+}
+
+/// Tells the whole story; it begins at `start`. Says how many messages were sent.
 ///
 /// # Errors
 /// If the server refuses a part of it.
 pub(super) async fn tell(
-    app: &App,
-    clock: &StoryClock,
+    world: &World,
     address: SocketAddr,
     tenants: &Tenants,
     start: Time,
-    seed: u64,
-) -> Result<()> {
-    let key = SecretKey::secret(tenants.admin.secret.expose());
-    let caller = Caller { access_key_id: tenants.admin.id.as_str(), key: &key };
-    let mut dice = Dice::new(seed);
-    let sends = story::sends(&mut dice);
-    let clients = try_join_all(NUMBERS.iter().map(|_| Client::connect(address))).await?;
-    let channel = &tenants.channel;
-    let mut teller = Teller {
-        app,
-        clock,
-        caller,
-        channel: &channel.id,
-        waba_id: channel.waba_id.as_ref().context("the demo's channel has a WABA")?.as_str(),
-        app_secret: channel.app_secrets.last().context("the demo's channel has an app secret")?,
-        clients,
-        start: start.0,
-        dice,
-        slots: BTreeMap::new(),
-        nonce: 0,
-        tap: 0,
-    };
-    let mut has_opted_in = false;
-    for send in sends {
-        if !has_opted_in && send.at >= OPT_IN {
-            has_opted_in = true;
-            teller.opt_in().await?;
+    story: Story,
+) -> Result<usize> {
+    let mut actors = actors(tenants, address, &format!("story-{}", start.0));
+    let whatsapp = &world.emulator.whatsapp;
+    let mut sent = 0;
+    for (at, turns) in story {
+        let now = start.plus(at);
+        whatsapp.advance_by_steps(now, SLOT).await?;
+        let mut by_actor: Vec<Vec<Turn>> = actors.iter().map(|_| Vec::new()).collect();
+        for (business, turn) in turns {
+            if let Turn::Outage { is_over } = turn {
+                let to = if is_over { address } else { NOBODY.parse()? };
+                whatsapp.listen_at(to).await;
+            } else if let Some(turns) = by_actor.get_mut(business) {
+                turns.push(turn);
+            }
         }
-        teller.bring_until(send.at).await?;
-        teller.send(&send).await?;
+        let longest = by_actor.iter().map(Vec::len).max().unwrap_or(0);
+        for round in 0..longest {
+            // The businesses act side by side; a user may make ten mass sends within a second.
+            let now = now.plus(i64::try_from(round).unwrap_or(0) * SECOND);
+            world.clock.set(now)?;
+            let acting = actors.iter_mut().zip(&by_actor).filter_map(|(actor, turns)| {
+                turns.get(round).map(|turn| act(whatsapp, actor, turn, now))
+            });
+            sent += try_join_all(acting).await?.into_iter().sum::<usize>();
+        }
     }
-    teller.bring_until(LENGTH).await?;
-    clock.go_live();
-    Ok(())
+    whatsapp.advance_by_steps(start.plus(LENGTH), SLOT).await?;
+    Ok(sent)
 }
 
-impl Teller<'_> {
-    fn go_to(&self, at: i64) -> Time {
-        let time = Time(self.start + at);
-        self.clock.show(time);
-        time
-    }
-
-    async fn call(&mut self, now: Time, action: &str, form: Vec<(&str, String)>) -> Result<Value> {
-        self.nonce += 1;
-        let nonce = format!("demo-{}-{}", self.start, self.nonce);
-        let form = form.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let client = self.clients.first_mut().context("there is a connection")?;
-        client.call(&self.caller, now, &nonce, action, form).await
-    }
-
-    async fn opt_in(&mut self) -> Result<()> {
-        self.bring_until(OPT_IN).await?;
-        let now = self.go_to(OPT_IN);
-        let form = vec![("CustSpaceId", self.channel.to_string())];
-        self.call(now, "EnableWhatsappROIMetric", form).await?;
-        Ok(())
-    }
-
-    /// Makes the send, and decides what becomes of each of its messages.
-    async fn send(&mut self, send: &Send) -> Result<()> {
-        let now = self.go_to(send.at);
-        let template = TEMPLATES.get(send.template).context("a send has a template")?;
-        let (from, _) = NUMBERS.get(template.number).context("a template has a number")?;
-        let list: Vec<Value> = send.recipients.iter().map(|to| json!({"To": to})).collect();
-        let form = vec![
-            ("ChannelType", "whatsapp".to_owned()),
-            ("CustSpaceId", self.channel.to_string()),
-            ("From", (*from).to_owned()),
-            ("TemplateCode", template.code.to_owned()),
-            ("Language", template.language.to_owned()),
-            ("SenderList", Value::from(list).to_string()),
-        ];
-        let answer = self.call(now, "SendChatappMassMessage", form).await?;
-        let group = answer.get("GroupMessageId").and_then(Value::as_str);
-        let group = group.context("the mass send has an id")?.to_owned();
-        let list = feed::Command::ListMessages { group, channel: Some(self.channel.clone()) };
-        let messages = Box::pin(execute(self.app, Command::Data(list))).await?;
-        for message in messages.as_array().into_iter().flatten() {
-            let field = |name: &str| message.get(name).and_then(Value::as_str);
-            let wamid = field("message_id").context("a recipient has a message id")?;
-            let to = field("to").context("a message has a recipient")?;
-            for told in story::fate(&mut self.dice, template, send.at) {
-                // What comes after the end is never told.
-                if told.comes < LENGTH {
-                    let update = self.update(template, to, wamid, &told);
-                    let slot = self.slots.entry(told.comes.div_euclid(SLOT)).or_default();
-                    if let Some(updates) = slot.get_mut(template.number) {
-                        updates.push(update);
-                    }
-                }
-            }
+async fn act(whatsapp: &WhatsApp, actor: &mut Actor<'_>, turn: &Turn, now: Time) -> Result<usize> {
+    let channel = actor.channel.clone();
+    match turn {
+        Turn::OptIn => {
+            let form = [("CustSpaceId", channel.as_str())];
+            actor.call("EnableWhatsappROIMetric", &form, now).await?;
         }
-        Ok(())
-    }
-
-    /// What a webhook says, as an element of `statuses` or `messages`.
-    fn update(&mut self, template: &story::Template, to: &str, wamid: &str, told: &Told) -> Value {
-        let timestamp = (self.start + told.at).div_euclid(1_000).to_string();
-        let status = |word: &str| {
-            json!({
-                "id": wamid, "status": word, "timestamp": timestamp, "recipient_id": to,
-                "pricing": {
-                    "billable": true, "pricing_model": "PMP", "type": "regular",
-                    "category": template.category.as_str(),
-                },
-            })
-        };
-        match &told.what {
-            What::Sent => status("sent"),
-            What::Delivered => status("delivered"),
-            What::Read => status("read"),
-            What::Failed(code, title) => json!({
-                "id": wamid, "status": "failed", "timestamp": timestamp, "recipient_id": to,
-                "errors": [{"code": code, "title": title, "message": title}],
-            }),
-            What::Tapped(text) => {
-                self.tap += 1;
-                json!({
-                    "from": to, "id": format!("wamid.demo-tap-{}-{}", self.start, self.tap),
-                    "timestamp": timestamp, "type": "button",
-                    "button": {"payload": text, "text": text},
-                    "context": {"id": wamid},
-                })
-            }
+        Turn::Send { template, recipients } => {
+            actor.send(*template, recipients, now).await?;
+            return Ok(recipients.len());
         }
-    }
-
-    /// Brings all slots that end at `at` or before.
-    async fn bring_until(&mut self, at: i64) -> Result<()> {
-        while let Some(first) = self.slots.first_entry() {
-            let end = (first.key() + 1) * SLOT;
-            if end > at {
-                break;
-            }
-            let mut slot = first.remove();
-            self.go_to(end);
-            let (dice, waba_id) = (&mut self.dice, self.waba_id);
-            let bringing = slot.iter_mut().zip(NUMBERS).zip(&mut self.clients).map(
-                |((updates, number), client)| {
-                    dice.shuffle(updates);
-                    let times = if dice.chance(REPEATED) { 2 } else { 1 };
-                    let bodies = updates.chunks(UPDATES_MAX);
-                    let bodies = bodies.map(|updates| webhook(waba_id, number, updates)).collect();
-                    bring(client, self.app_secret, bodies, times)
-                },
-            );
-            let bringing: Vec<_> = bringing.collect();
-            try_join_all(bringing).await?;
+        Turn::Like { template, liking } => {
+            whatsapp.like(&channel, &actor.identity(*template)?, *liking);
         }
-        Ok(())
+        Turn::Recategorise { template, category, after } => {
+            let template = actor.identity(*template)?;
+            whatsapp.recategorise(&channel, &template, *category, now.plus(*after));
+        }
+        Turn::Stand { template, standing } => {
+            let category = actor.template(*template)?.category;
+            whatsapp.put_template(&channel, &actor.identity(*template)?, category, *standing);
+        }
+        Turn::Quality { number, quality } => {
+            let (digits, _) =
+                actor.business.channel.numbers.get(*number).context("a turn has a number")?;
+            whatsapp.set_quality(&channel, &PhoneNumber::new(digits)?, *quality);
+        }
+        Turn::Outage { .. } => {}
     }
+    Ok(0)
 }
 
-async fn bring(
-    client: &mut Client,
-    secret: &Secret,
-    bodies: Vec<Value>,
-    times: usize,
-) -> Result<()> {
-    for body in bodies {
-        for _ in 0..times {
-            client.webhook(secret.expose(), &body).await?;
+/// Makes the templates known to the server, where they are not yet, and to WhatsApp.
+///
+/// # Errors
+/// If the server refuses one.
+pub(super) async fn templates(world: &World, tenants: &Tenants) -> Result<()> {
+    use twoticks_core::event::Button;
+    use twoticks_server::control::channels::{Command as Channels, NewTemplate};
+    use twoticks_server::control::{Command, execute};
+    for (business, channel) in BUSINESSES.iter().zip(&tenants.channels) {
+        world.emulator.whatsapp.tell_links(&channel.id, business.tells_links);
+        for it in business.templates {
+            let identity =
+                Template { code: Text::new(it.code)?, language: Text::new(business.language)? };
+            let known = world.app.directory.snapshot();
+            if known.template(&channel.id, &identity.code, &identity.language).is_none() {
+                let button =
+                    |(kind, text): &(_, &str)| Ok(Button { kind: *kind, text: Text::new(text)? });
+                let new = NewTemplate {
+                    channel: channel.id.clone(),
+                    code: identity.code.clone(),
+                    language: identity.language.clone(),
+                    name: None,
+                    meta_id: None,
+                    category: it.category,
+                    buttons: it.buttons.iter().map(button).collect::<Result<_>>()?,
+                };
+                let put = Command::Channels(Channels::PutTemplate(new));
+                Box::pin(execute(&world.app, put)).await?;
+            }
+            // What WhatsApp has made of it since is in the journal.
+            let history = world.app.ledger.channel(&channel.id).await?;
+            let now = world.app.clock.now();
+            let category = history.category(&identity, now).unwrap_or(it.category);
+            let standing = Standing::Approved;
+            world.emulator.whatsapp.put_template(&channel.id, &identity, category, standing);
         }
     }
     Ok(())
-}
-
-/// A body in the shape of the Cloud API, with statuses and inbound messages of one number.
-fn webhook(waba_id: &str, (number, number_id): (&str, &str), updates: &[Value]) -> Value {
-    let (messages, statuses): (Vec<&Value>, Vec<&Value>) =
-        updates.iter().partition(|update| update.get("from").is_some());
-    let metadata = json!({"display_phone_number": number, "phone_number_id": number_id});
-    let change = |name: &str, items: Vec<&Value>| {
-        json!({
-            "field": "messages",
-            "value": {"messaging_product": "whatsapp", "metadata": metadata, name: items},
-        })
-    };
-    let mut changes = Vec::new();
-    if !statuses.is_empty() {
-        changes.push(change("statuses", statuses));
-    }
-    if !messages.is_empty() {
-        changes.push(change("messages", messages));
-    }
-    json!({
-        "object": "whatsapp_business_account",
-        "entry": [{"id": waba_id, "changes": changes}],
-    })
 }

@@ -1,0 +1,73 @@
+//! A ledger and a directory that can be replaced while a server uses them: an emulator begins anew.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use twoticks_core::channel::Channel;
+use twoticks_core::ids::ChannelId;
+use twoticks_core::query::{Point, Query};
+use twoticks_store::directory::{self, Change, Directory, Snapshot};
+use twoticks_store::error::Error;
+use twoticks_store::journal::Position;
+use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
+
+/// What is used now. A call that has begun ends with what it began with.
+pub struct Renewable<T: ?Sized>(RwLock<Arc<T>>);
+
+impl<T: ?Sized> Renewable<T> {
+    /// Begins with `first`.
+    pub fn new(first: Arc<T>) -> Self {
+        Self(RwLock::new(first))
+    }
+
+    /// What is used now.
+    pub fn now(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Uses `next` from now on and gives back what was used.
+    pub fn replace(&self, next: Arc<T>) -> Arc<T> {
+        std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), next)
+    }
+}
+
+#[async_trait]
+impl Ledger for Renewable<dyn Ledger> {
+    async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
+        self.now().record(batch).await
+    }
+    async fn series(&self, query: Query) -> Result<Vec<Point>, Error> {
+        self.now().series(query).await
+    }
+    async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {
+        self.now().channel(channel).await
+    }
+    async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
+        self.now().entries(from, most).await
+    }
+    async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
+        self.now().group(channel, group).await
+    }
+    async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
+        self.now().dead_letters(from, most).await
+    }
+    async fn digest(&self) -> Result<Digest, Error> {
+        self.now().digest().await
+    }
+    fn counters(&self) -> Counters {
+        self.now().counters()
+    }
+    async fn close(&self) -> Result<(), Error> {
+        self.now().close().await
+    }
+}
+
+#[async_trait]
+impl Directory for Renewable<dyn Directory> {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.now().snapshot()
+    }
+    async fn change(&self, changes: Vec<Change>) -> Result<(), directory::Error> {
+        self.now().change(changes).await
+    }
+}
