@@ -82,6 +82,12 @@ impl Lane {
         Self { address, open: None }
     }
 
+    /// Where to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What the `host` header says.
     #[must_use]
     pub fn host(&self) -> String {

@@ -22,7 +22,9 @@ use twoticks_core::window::Window;
 use twoticks_emulator::book::{Cell, Subject, Sums};
 use twoticks_emulator::caller::Caller;
 use twoticks_emulator::clock::TurnedClock;
-use twoticks_emulator::post::Lane;
+use twoticks_emulator::emulator::{AnyKey, Emulator, Fresh, Renewal};
+use twoticks_emulator::post::{Asked, Lane};
+use twoticks_emulator::renewable::Renewable;
 use twoticks_emulator::whatsapp::{Config, Standing, WhatsApp};
 use twoticks_server::app::{App, Surroundings};
 use twoticks_server::control::{Command, channels, execute};
@@ -71,20 +73,43 @@ pub(crate) fn template((code, language): (&str, &str)) -> Template {
 
 impl Emulated {
     pub(crate) async fn start(config: Config) -> Self {
+        Self::start_with(config, Settings::default(), None).await
+    }
+
+    pub(crate) async fn start_with(
+        config: Config,
+        settings: Settings,
+        any_key: Option<AnyKey>,
+    ) -> Self {
         let source = Arc::new(ManualClock::new(START));
         let clock = Arc::new(TurnedClock::new(source.clone()));
-        let directory = Arc::new(MemoryDirectory::new());
+        let memory =
+            || -> Fresh { (Arc::new(MemoryLedger::new()), Arc::new(MemoryDirectory::new())) };
+        let (ledger, directory) = memory();
+        let (ledger, directory) =
+            (Arc::new(Renewable::new(ledger)), Arc::new(Renewable::new(directory)));
         directory.change(everything()).await.unwrap();
         let whatsapp = Arc::new(WhatsApp::new(clock.clone(), directory.clone(), config));
         let surroundings = Surroundings {
             clock,
             keys: Arc::new(Keys::from_bytes([7; 32])),
-            ledger: Arc::new(MemoryLedger::new()),
-            directory,
+            ledger: ledger.clone(),
+            directory: directory.clone(),
             carrier: whatsapp.clone(),
         };
-        let app = App::new(Settings::default(), surroundings);
-        let app = Arc::new(App { callers_clock: source.clone(), ..app });
+        let mut emulator = Emulator::new("emulator", whatsapp.clone());
+        emulator.any_key = any_key;
+        emulator.can_renew(Renewal {
+            ledger,
+            directory,
+            fresh: Arc::new(move || Ok(memory())),
+            founding: everything(),
+            fixtures: None,
+        });
+        let app = App::new(settings, surroundings);
+        let rehearsal = Arc::new(emulator);
+        let app =
+            Arc::new(App { callers_clock: source.clone(), rehearsal: Some(rehearsal), ..app });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();
@@ -104,13 +129,49 @@ impl Emulated {
             shutdown: Some(shutdown),
             serving,
         };
-        for (id, ..) in CHANNELS {
-            emulated.put(id, PROMO, Category::Marketing, &["Beli", "!Toko", "Nanti"]).await;
-            emulated.put(id, SHIPPED, Category::Utility, &["Lacak"]).await;
-            emulated.put(id, CODE, Category::Authentication, &[]).await;
-            emulated.put(id, MOVED, Category::Utility, &["Ya", "Tidak"]).await;
-        }
+        emulated.put_templates().await;
         emulated
+    }
+
+    pub(crate) async fn put_templates(&self) {
+        for (id, ..) in CHANNELS {
+            self.put(id, PROMO, Category::Marketing, &["Beli", "!Toko", "Nanti"]).await;
+            self.put(id, SHIPPED, Category::Utility, &["Lacak"]).await;
+            self.put(id, CODE, Category::Authentication, &[]).await;
+            self.put(id, MOVED, Category::Utility, &["Ya", "Tidak"]).await;
+        }
+    }
+
+    /// Asks a door of the emulator's: the status, and the answer.
+    pub(crate) async fn ask(&mut self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        let asked = Asked {
+            method: method.parse().unwrap(),
+            target: format!("/_twoticks/{target}"),
+            headers: Vec::new(),
+            body: body.as_bytes().to_vec().into(),
+        };
+        let answered = self.lane.ask(&asked).await.unwrap();
+        (answered.status.as_u16(), serde_json::from_slice(&answered.body).unwrap())
+    }
+
+    /// Asks a door that has to do it.
+    pub(crate) async fn post(&mut self, target: &str, body: &str) -> Value {
+        let (status, answer) = self.ask("POST", target, body).await;
+        assert_eq!(status, 200, "{target}: {answer}");
+        answer
+    }
+
+    pub(crate) async fn get(&mut self, target: &str) -> Value {
+        let (status, answer) = self.ask("GET", target, "").await;
+        assert_eq!(status, 200, "{target}: {answer}");
+        answer
+    }
+
+    /// Asks a door that has to refuse; why it does.
+    pub(crate) async fn refused(&mut self, target: &str, body: &str) -> (u16, String) {
+        let (status, answer) = self.ask("POST", target, body).await;
+        assert!(status >= 400, "{target}: {answer}");
+        (status, answer["error"].as_str().unwrap().to_owned())
     }
 
     /// Puts a template; a button that begins with `!` is a link.

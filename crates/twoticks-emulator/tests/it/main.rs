@@ -9,4 +9,6 @@
 )]
 
 mod chaos;
+mod doors;
 mod harness;
+mod lives;
