@@ -137,20 +137,18 @@ impl Progress {
         Self { what, last: std::io::stderr().is_terminal().then_some(begun), begun }
     }
 
-    /// So many are done.
-    pub(crate) fn at(&mut self, done: u64) {
-        self.tell(&format!("{done} {}", self.what));
-    }
-
     /// It goes on.
     pub(crate) fn tick(&mut self) {
-        self.tell(self.what);
+        let what = self.what;
+        self.say(|_| what.to_owned());
     }
 
-    fn tell(&mut self, text: &str) {
+    /// It is as far as `text` says, which is given the time since it began.
+    pub(crate) fn say(&mut self, text: impl FnOnce(Duration) -> String) {
         if self.last.is_some_and(|last| last.elapsed() >= PROGRESS_EVERY) {
             self.last = Some(Instant::now());
-            let seconds = self.begun.elapsed().as_secs();
+            let elapsed = self.begun.elapsed();
+            let (text, seconds) = (text(elapsed), elapsed.as_secs());
             let mut err = std::io::stderr().lock();
             drop(write!(err, "\r{text}, {seconds} s ").and_then(|()| err.flush()));
         }
