@@ -79,7 +79,7 @@ impl Keeper {
         }
         let keeper = Self { place: Some((path.clone(), what)) };
         if again {
-            keeper.finish();
+            remove(&path);
             return (keeper, None);
         }
         let reached = read(&path, keeper.place.as_ref().map(|(_, what)| what));
@@ -96,18 +96,22 @@ impl Keeper {
         }
     }
 
-    /// The import has reached its end, or is begun anew.
+    /// The import has reached its end.
     pub(super) fn finish(&self) {
         let Some((path, _)) = &self.place else { return };
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                let path = path.display();
-                output::note(&format!("cannot remove `{path}` ({error}); remove it by hand"));
-            }
-            _ => {}
-        }
+        remove(path);
         // It stays if other imports wait to be gone on with.
         drop(path.parent().map(fs::remove_dir));
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let path = path.display();
+            output::note(&format!("cannot remove `{path}` ({error}); remove it by hand"));
+        }
+        _ => {}
     }
 }
 
@@ -128,12 +132,7 @@ fn name(what: &What) -> String {
 /// Makes the folder and takes the oldest out of it, if there are too many.
 fn make(folder: &Path) -> Result<()> {
     let making = || format!("cannot keep how far the import is in `{}`", folder.display());
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => {
-            return Err(error).with_context(making);
-        }
-        _ => {}
-    }
+    make_folder(folder).with_context(making)?;
     let mut kept = Vec::new();
     for entry in fs::read_dir(folder).with_context(making)? {
         let entry = entry.with_context(making)?;
@@ -145,6 +144,13 @@ fn make(folder: &Path) -> Result<()> {
         drop(fs::remove_file(path));
     }
     Ok(())
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// How far the import of `what` was; one that cannot be read is as good as none.
@@ -170,6 +176,8 @@ fn write(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let writing = || format!("cannot keep how far the import is in `{}`", path.display());
     let new = path.with_extension(format!("{}.new", std::process::id()));
     let text = serde_json::to_vec(checkpoint).with_context(writing)?;
+    // Another import that came to its end may have taken the folder away.
+    path.parent().map_or(Ok(()), make_folder).with_context(writing)?;
     fs::write(&new, text).and_then(|()| fs::rename(&new, path)).with_context(writing)
 }
 
@@ -226,8 +234,11 @@ mod tests {
         }
         fs::remove_dir_all(folder.join(FOLDER)).unwrap();
         keeper.keep(reached(8));
-        assert!(keeper.place.is_none(), "it is said once");
+        assert_eq!(Keeper::open(folder, what(1), false).1, Some(reached(8)));
+        fs::remove_dir_all(folder.join(FOLDER)).unwrap();
         fs::write(folder.join(FOLDER), "").unwrap();
+        keeper.keep(reached(9));
+        assert!(keeper.place.is_none(), "it is said once");
         let (mut keeper, before) = Keeper::open(folder, what(1), false);
         assert_eq!(before, None);
         keeper.keep(reached(8));

@@ -110,8 +110,7 @@ pub(super) fn decoded(from: Box<dyn Read>) -> Result<Box<dyn BufRead>> {
         }
         _ => Box::new(whole),
     };
-    // What is wrong further inside is told where it is met.
-    if clear.fill_buf().is_ok_and(|bytes| bytes.starts_with(BOM)) {
+    if clear.fill_buf()?.starts_with(BOM) {
         clear.consume(BOM.len());
     }
     Ok(clear)
