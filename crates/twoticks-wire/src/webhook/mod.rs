@@ -15,6 +15,7 @@ pub mod sign;
 pub const BODY_MAX: usize = 3 * 1024 * 1024;
 
 /// A decimal number, as JSON writes it, in exact millionths: an amount of money is never a float.
+///
 /// A seventh decimal and what follows rounds to the nearest millionth; `None` if it is no number
 /// or does not fit.
 #[must_use]
