@@ -11,7 +11,7 @@ use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
 
-use crate::import::Format;
+use crate::import;
 use crate::values::{
     access_key_id, button, category, channel_id, name, phone_number, seconds, text, uid,
 };
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// A line that will not do is told on standard error and the others are taken in; importing a
     /// file twice counts it once. An import of a file that was interrupted is gone on with by the
     /// same command. Exit status 0 if no line or part of one was dead, 1 otherwise.
-    Import(Import),
+    Import(import::Args),
     /// Takes dead letters in again, after what was missing has been added.
     ///
     /// With a file, takes in an exported journal instead: the lines of `import`. Exit status 0 if
@@ -522,27 +522,6 @@ pub(crate) enum Message {
         #[arg(long, value_name = "ID", value_parser = channel_id)]
         channel: Option<ChannelId>,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Import {
-    /// The file; `-` is standard input.
-    pub(crate) file: PathBuf,
-    /// How it is written; else CSV if it is called `.csv`, `.csv.gz` or `.csv.zst`, else NDJSON.
-    #[arg(long, value_enum)]
-    pub(crate) format: Option<Format>,
-    /// Only the numbers of this channel may be spoken of; may be given several times.
-    #[arg(long = "channel", value_name = "ID", value_parser = channel_id)]
-    pub(crate) channels: Vec<ChannelId>,
-    /// Only the numbers of this account may be spoken of.
-    #[arg(long, value_name = "UID", value_parser = uid, conflicts_with = "channels")]
-    pub(crate) account: Option<Uid>,
-    /// Begin anew, even if the import of this file was interrupted.
-    #[arg(long)]
-    pub(crate) again: bool,
-    /// Only say, as JSON and per line, what would be counted.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

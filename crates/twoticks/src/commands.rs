@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use twoticks_server::control::channels::{NewChannel, NewTemplate, WhichSecret};
-use twoticks_server::control::feed::SpeaksFor;
 use twoticks_server::control::people::NewSession;
 use twoticks_server::control::policies::{Caller, Simulation};
 use twoticks_server::control::{Command, SecretText, channels, feed, people, policies};
@@ -16,7 +15,6 @@ use twoticks_store::directory::names::Uid;
 
 use crate::args;
 use crate::config::read_secret;
-use crate::import::How;
 
 fn text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
@@ -203,21 +201,4 @@ pub(crate) fn first_channel(args: &args::Init, account: Uid) -> Result<Command> 
 pub(crate) fn message(command: args::Message) -> Command {
     let args::Message::List { group, channel } = command;
     Command::Data(feed::Command::ListMessages { group, channel })
-}
-
-/// How the file is imported; `folder` is that of the data.
-pub(crate) fn import(args: &args::Import, folder: &Path) -> How {
-    let args::Import { file: _, format, channels, account, again, dry_run } = args;
-    let speaks_for = match account {
-        Some(uid) => SpeaksFor::Account(uid.clone()),
-        None if channels.is_empty() => SpeaksFor::All,
-        None => SpeaksFor::Channels(channels.clone()),
-    };
-    How {
-        format: *format,
-        dry_run: *dry_run,
-        speaks_for,
-        resume_in: Some(folder.to_owned()),
-        again: *again,
-    }
 }

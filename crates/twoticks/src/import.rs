@@ -16,14 +16,58 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use twoticks_core::ids::ChannelId;
 use twoticks_server::control::Command;
 use twoticks_server::control::feed::{self, LINES_BYTES_MAX, LINES_MAX, SpeaksFor};
+use twoticks_store::directory::names::Uid;
 
 use crate::output::{self, Progress};
 use crate::reach::Data;
+use crate::values::{channel_id, uid};
 use checkpoint::{Keeper, Reached, What};
 use lines::{Line, Lines};
 use source::Source;
+
+/// What the command line says of an import.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file; `-` is standard input.
+    pub(crate) file: PathBuf,
+    /// How it is written; else CSV if it is called `.csv`, `.csv.gz` or `.csv.zst`, else NDJSON.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Only the numbers of this channel may be spoken of; may be given several times.
+    #[arg(long = "channel", value_name = "ID", value_parser = channel_id)]
+    channels: Vec<ChannelId>,
+    /// Only the numbers of this account may be spoken of.
+    #[arg(long, value_name = "UID", value_parser = uid, conflicts_with = "channels")]
+    account: Option<Uid>,
+    /// Begin anew, even if the import of this file was interrupted.
+    #[arg(long)]
+    again: bool,
+    /// Only say, as JSON and per line, what would be counted.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Args {
+    /// How the file is imported; `folder` is that of the data.
+    pub(crate) fn how(&self, folder: &Path) -> How {
+        let Self { file: _, format, channels, account, again, dry_run } = self;
+        let speaks_for = match account {
+            Some(uid) => SpeaksFor::Account(uid.clone()),
+            None if channels.is_empty() => SpeaksFor::All,
+            None => SpeaksFor::Channels(channels.clone()),
+        };
+        How {
+            format: *format,
+            dry_run: *dry_run,
+            speaks_for,
+            resume_in: Some(folder.to_owned()),
+            again: *again,
+        }
+    }
+}
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

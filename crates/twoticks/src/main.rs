@@ -102,7 +102,7 @@ async fn run(cli: Cli) -> Result<bool> {
             simple(&config, commands::message(command), as_json).await
         }
         args::Command::Import(args) => {
-            let how = commands::import(&args, &config.data.folder);
+            let how = args.how(&config.data.folder);
             take_in(&config, &args.file, &how, as_json).await
         }
         args::Command::Replay(args::Replay { file: Some(file), dry_run }) => {

@@ -133,6 +133,10 @@ async fn a_line_that_cannot_be_counted_says_why() {
         (told(json!({"pricing": {"price": 1}})).to_string(), "with some of category, type,"),
         (told(json!({"pricing": {"cost": 1}})).to_string(), "with a `currency`"),
         (told(json!({"pricing": {"currency": "EUR"}})).to_string(), "`pricing.cost` must be"),
+        (
+            told(json!({"pricing": {"cost": 1, "currency": "x".repeat(17)}})).to_string(),
+            "from 0 to",
+        ),
         (told(price("-0.1")).to_string(), "from 0 to 10000"),
         (told(price("10000.000001")).to_string(), "from 0 to 10000"),
         (told(price("1,5")).to_string(), "from 0 to 10000"),
