@@ -277,8 +277,8 @@ async fn lines_that_were_accepted_together_are_journalled_together_and_count_the
     let entries = together.entries().await;
     let shape: Vec<_> =
         entries.iter().map(|it| (it.batch.accepted.0 - NOW.0, it.batch.events.len())).collect();
-    assert_eq!(shape, [(-7, 1), (0, 4_000)]);
-    assert_eq!(entries[1].batch.body, lines[..4_000].join("\n").into_bytes());
+    assert_eq!(shape, [(0, 4_000), (-7, 1)]);
+    assert_eq!(entries[0].batch.body, lines[..4_000].join("\n").into_bytes());
     for line in &lines {
         let imported = import::line(&alone.app, Speaks::All, line.as_bytes(), NOW);
         import::record(&alone.app, line.as_bytes(), imported).await.unwrap();
@@ -333,18 +333,25 @@ async fn old_history_counts_and_is_told_from_late_statuses_by_its_acceptance_tim
     assert_eq!((server.ledger.counters().late, server.ledger.counters().events), (0, 2));
     // Of a journal that says when it accepted what, a status is late behind the horizon: 45 days
     // by acceptance, whatever the times of the statuses themselves are.
+    let accepted = |mut line: Value, at: i64| {
+        line["accepted"] = json!(at);
+        line.to_string()
+    };
+    let (first, then) =
+        (send(json!({"time": NOW.0 - years})), told(json!({"time": NOW.0 - years + 5})));
     for (idle, late) in [(0, 0), (45 * DAY, 0), (45 * DAY + 1, 1), (225 * DAY, 1)] {
         let server = Server::new().await;
-        let accepted = |line: Value, at: i64| {
-            let mut line = line;
-            line["accepted"] = json!(at);
-            line.to_string()
-        };
-        let first = accepted(send(json!({"time": NOW.0 - years})), NOW.0 - years);
-        let then = told(json!({"time": NOW.0 - years + 5}));
-        let lines = [first, accepted(then, NOW.0 - years + idle)];
+        let lines =
+            [accepted(first.clone(), NOW.0 - years), accepted(then.clone(), NOW.0 - years + idle)];
         take(&server, &lines, SpeaksFor::All).await;
         assert_eq!(server.ledger.counters().late, late, "{idle}");
         assert_eq!(server.entries().await.len(), if idle == 0 { 1 } else { 2 });
+    }
+    // Where only one of them says when it was accepted, lines count in the order they stand in.
+    let old = accepted(then, NOW.0 - 60 * DAY);
+    for (lines, late) in [([first.to_string(), old.clone()], 0), ([old, first.to_string()], 1)] {
+        let server = Server::new().await;
+        take(&server, &lines, SpeaksFor::All).await;
+        assert_eq!(server.ledger.counters().late, late, "{lines:?}");
     }
 }

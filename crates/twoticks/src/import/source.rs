@@ -1,12 +1,12 @@
 //! The bytes of an import: from a file or from standard input, decompressed where they have to be.
 //!
 //! What is compressed says so with its first bytes, so names do not matter. To add a form: a line
-//! in [`read`]. What always holds: nothing is read ahead beyond a buffer, and what follows the end
+//! in [`decoded`]. What always holds: nothing is read ahead beyond a buffer, and what follows the end
 //! of a gzip member or a zstd frame is read on as the next one.
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek as _};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek as _};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -131,8 +131,16 @@ struct Counted<R> {
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        self.read.set(self.read.get() + read as u64);
-        Ok(read)
+        loop {
+            match self.from.read(buffer) {
+                // A signal that did not end the program is no end of the file.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                done => {
+                    let read = done?;
+                    self.read.set(self.read.get() + read as u64);
+                    return Ok(read);
+                }
+            }
+        }
     }
 }

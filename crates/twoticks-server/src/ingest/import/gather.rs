@@ -61,12 +61,13 @@ impl Gathered {
         self.open.insert(accepted, entry);
     }
 
-    /// The entries, in the order in which they were accepted.
+    /// The entries, in the order of their first lines: who puts sends before what became of them
+    /// finds them counted in that order.
     #[must_use]
     pub fn into_entries(self) -> Vec<Entry> {
         let mut entries = self.full;
         entries.extend(self.open.into_values());
-        entries.sort_by_key(|entry| (entry.accepted, entry.first));
+        entries.sort_by_key(|entry| entry.first);
         entries
     }
 }
@@ -127,7 +128,7 @@ mod tests {
     fn lines_that_were_accepted_together_make_one_entry() {
         assert_eq!(
             shape(&[(9, 1, 10), (7, 1, 10), (9, 2, 10), (9, 0, 10), (7, 1, 10)]),
-            [(2, 7, 2, 21), (1, 9, 3, 21)],
+            [(1, 9, 3, 21), (2, 7, 2, 21)],
         );
         assert_eq!(shape(&[(9, 0, 10)]), []);
     }
