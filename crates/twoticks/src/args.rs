@@ -11,6 +11,7 @@ use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
 
+use crate::import;
 use crate::values::{
     access_key_id, button, category, channel_id, name, phone_number, seconds, text, uid,
 };
@@ -68,13 +69,18 @@ pub(crate) enum Command {
     /// What was sent.
     #[command(subcommand)]
     Message(Message),
-    /// Takes in sends and webhooks from a file of one JSON object a line.
+    /// Takes in sends, statuses, webhooks and receipts from a file.
     ///
-    /// A line is `{"send": {"phone_number_id", "wamid", "to", "template_code", "language",
-    /// "time"}}`, `{"webhook": {…}, "accepted": ms}` or `{"receipts": […]}`. A line that will not
-    /// do is told on standard error and the others are taken in. Exit status 0 if no line or part
-    /// of one was dead, 1 otherwise.
-    Import(Import),
+    /// A line of NDJSON is `{"send": {"phone_number_id", "wamid", "to", "time", "template_code",
+    /// "language", "campaign"}}`, `{"status": {"phone_number_id", "wamid", "status", "time", …}}`,
+    /// `{"webhook": {…}, "accepted": ms}` or `{"receipts": […], "accepted": ms}`. CSV has a header
+    /// of these names and holds statuses if it has a column `status`, else sends. Either may be
+    /// compressed with gzip or zstd. See `docs/guide/import.md`.
+    ///
+    /// A line that will not do is told on standard error and the others are taken in; importing a
+    /// file twice counts it once. An import of a file that was interrupted is gone on with by the
+    /// same command. Exit status 0 if no line or part of one was dead, 1 otherwise.
+    Import(import::Args),
     /// Takes dead letters in again, after what was missing has been added.
     ///
     /// With a file, takes in an exported journal instead: the lines of `import`. Exit status 0 if
@@ -556,15 +562,6 @@ pub(crate) enum Message {
         #[arg(long, value_name = "ID", value_parser = channel_id)]
         channel: Option<ChannelId>,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Import {
-    /// The file; `-` is standard input.
-    pub(crate) file: PathBuf,
-    /// Only say, as JSON and per line, what would be counted.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -37,6 +37,7 @@ use twoticks_server::control::{Command, feed};
 use crate::args::Cli;
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat, Overrides};
+use crate::import::How;
 use crate::output::Progress;
 use crate::reach::Data;
 
@@ -114,9 +115,12 @@ async fn run(cli: Cli) -> Result<bool> {
         args::Command::Message(command) => {
             simple(&config, commands::message(command), as_json).await
         }
-        args::Command::Import(args) => take_in(&config, &args.file, args.dry_run, as_json).await,
+        args::Command::Import(args) => {
+            let how = args.how(&config.data.folder);
+            take_in(&config, &args.file, &how, as_json).await
+        }
         args::Command::Replay(args::Replay { file: Some(file), dry_run }) => {
-            take_in(&config, &file, dry_run, as_json).await
+            take_in(&config, &file, &How { dry_run, ..How::default() }, as_json).await
         }
         args::Command::Replay(args::Replay { file: None, dry_run }) => {
             let command = Command::Data(feed::Command::ReplayDeadLetters { dry_run });
@@ -206,19 +210,16 @@ async fn with_patience<T>(doing: &'static str, work: impl Future<Output = T>) ->
 async fn take_in(
     config: &Config,
     file: &std::path::Path,
-    dry_run: bool,
+    how: &How,
     as_json: bool,
 ) -> Result<bool> {
     let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
-    let taken = import::run(&mut data, file, dry_run).await;
+    let taken = import::run(&mut data, file, how).await;
     data.close().await?;
     let taken = taken?;
-    if dry_run {
+    if how.dry_run {
         // Standard output has one object per line of the input and nothing else.
-        output::note(&format!(
-            "{} lines, {} events, {} dead",
-            taken.lines, taken.events, taken.dead
-        ));
+        output::note(&taken.told());
     } else {
         output::value(as_json, &taken.shown())?;
     }

@@ -4,6 +4,7 @@
 //! goes away early (`| head`) is no failure.
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -35,11 +36,15 @@ pub(crate) fn data(text: &str) -> Result<()> {
     }
 }
 
+/// Whether the terminal's last line is that of [`Progress`], which a note takes the place of.
+static PROGRESS_SHOWN: AtomicBool = AtomicBool::new(false);
+
 /// Tells the person a line; it is lost if there is nobody.
 pub(crate) fn note(text: &str) {
     let mut err = std::io::stderr().lock();
+    let clear = if PROGRESS_SHOWN.swap(false, Ordering::Relaxed) { "\r\x1b[K" } else { "" };
     // Where a note cannot be written there is nowhere to say so.
-    drop(writeln!(err, "{text}"));
+    drop(writeln!(err, "{clear}{text}"));
 }
 
 fn for_people(value: &Value) -> String {
@@ -137,29 +142,28 @@ impl Progress {
         Self { what, last: std::io::stderr().is_terminal().then_some(begun), begun }
     }
 
-    /// So many are done.
-    pub(crate) fn at(&mut self, done: u64) {
-        self.tell(&format!("{done} {}", self.what));
-    }
-
     /// It goes on.
     pub(crate) fn tick(&mut self) {
-        self.tell(self.what);
+        let what = self.what;
+        self.say(|_| what.to_owned());
     }
 
-    fn tell(&mut self, text: &str) {
+    /// It is as far as `text` says, which is given the time since it began.
+    pub(crate) fn say(&mut self, text: impl FnOnce(Duration) -> String) {
         if self.last.is_some_and(|last| last.elapsed() >= PROGRESS_EVERY) {
             self.last = Some(Instant::now());
-            let seconds = self.begun.elapsed().as_secs();
+            let elapsed = self.begun.elapsed();
+            let (text, seconds) = (text(elapsed), elapsed.as_secs());
             let mut err = std::io::stderr().lock();
             drop(write!(err, "\r{text}, {seconds} s ").and_then(|()| err.flush()));
+            PROGRESS_SHOWN.store(true, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.last.is_some_and(|last| last > self.begun) {
+        if PROGRESS_SHOWN.swap(false, Ordering::Relaxed) {
             note("");
         }
     }

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use twoticks_core::clock::Time;
 use twoticks_core::event::Event;
 use twoticks_core::ids::ChannelId;
+use twoticks_store::directory::names::Uid;
 use twoticks_store::ledger::{Batch, Digest, Entry, Kind};
 use twoticks_store::verify::{self, Verdict};
 
-use super::ControlError;
+use super::{ControlError, channels, people};
 use crate::app::App;
+use crate::ingest::import::gather::Gathered;
 use crate::ingest::import::{self, Report};
 use crate::ingest::replay::{self, Replayed};
 use crate::ingest::translate::Speaks;
@@ -42,16 +43,35 @@ pub struct Lines {
     pub lines: Vec<(u64, String)>,
     /// Only say what would be counted.
     pub dry_run: bool,
+    /// Whose numbers the lines may speak of.
+    #[serde(default)]
+    pub speaks_for: SpeaksFor,
 }
 
-/// How many bytes of lines are sent in one command; a longer line goes alone.
-pub const LINES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Whose numbers an import may speak of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpeaksFor {
+    /// Everybody's.
+    #[default]
+    All,
+    /// Those of an account.
+    Account(Uid),
+    /// Those of these channels.
+    Channels(Vec<ChannelId>),
+}
+
+/// How many bytes of lines are sent in one command; a longer line goes alone. What is said of
+/// each part of them, if each is dead, fits into an answer.
+pub const LINES_BYTES_MAX: usize = 1024 * 1024;
 /// How many lines are sent in one command.
-pub const LINES_MAX: usize = 1_024;
+pub const LINES_MAX: usize = 16_384;
 /// How many dead letters an answer tells of one by one; beyond them only their sums.
 pub const REPLAYED_SHOWN_MAX: usize = 10_000;
-/// How many lines are recorded at the same time, so that they share a sync.
+/// How many entries are recorded at the same time, so that they share a sync.
 const RECORDING_MAX: usize = 128;
+/// After so many bytes of lines others have their turn.
+const TURN_BYTES: usize = 64 * 1024;
 
 pub(super) async fn execute(app: &App, command: Command) -> Result<Value, ControlError> {
     match command {
@@ -89,36 +109,57 @@ pub(super) async fn record(app: &App, event: Event) -> Result<(), ControlError> 
 /// Takes the lines in; with `dry_run` it only says of each what would be counted. The answer has
 /// `lines`, `events`, `dead` and, of the lines that have something to say, `reports`.
 async fn import(app: &App, lines: &Lines) -> Result<Value, ControlError> {
+    let Lines { lines, dry_run, speaks_for } = lines;
+    let speaks = speaks(app, speaks_for)?;
     let now = app.clock.now();
-    let mut reports = Vec::with_capacity(lines.lines.len());
-    for together in lines.lines.chunks(RECORDING_MAX) {
-        let taken = together.iter().map(|line| import_line(app, line, lines.dry_run, now));
-        reports.extend(try_join_all(taken).await?);
+    let (mut events, mut dead, mut turn) = (0, 0, 0);
+    let mut reports: Vec<Report> = Vec::new();
+    let mut gathered = Gathered::default();
+    for (number, line) in lines {
+        let imported = import::line(app, speaks, line.as_bytes(), now);
+        events += imported.translated.events.len();
+        dead += imported.translated.dead.len();
+        if *dry_run || !imported.translated.dead.is_empty() {
+            reports.push(import::report(*number, &imported.translated));
+        }
+        if !dry_run {
+            gathered.add(*number, line.as_bytes(), imported);
+        }
+        turn += line.len();
+        if turn >= TURN_BYTES {
+            turn = 0;
+            tokio::task::yield_now().await;
+        }
     }
-    let events: usize = reports.iter().map(|report| report.events.len()).sum();
-    let dead: usize = reports.iter().map(|report| report.dead.len()).sum();
-    let told = reports.iter().filter(|report| lines.dry_run || !report.dead.is_empty());
-    Ok(json!({
-        "lines": reports.len(), "events": events, "dead": dead,
-        "reports": told.collect::<Vec<_>>(),
-    }))
+    let mut entries = gathered.into_entries().into_iter();
+    loop {
+        let together = entries.by_ref().take(RECORDING_MAX).map(|entry| async {
+            let line = entry.first;
+            entry.record(app).await.map_err(|source| ControlError::Line { line, source })
+        });
+        if try_join_all(together).await?.is_empty() {
+            break;
+        }
+    }
+    Ok(json!({"lines": lines.len(), "events": events, "dead": dead, "reports": reports}))
 }
 
-async fn import_line(
-    app: &App,
-    (number, line): &(u64, String),
-    dry_run: bool,
-    now: Time,
-) -> Result<Report, ControlError> {
-    let imported = import::line(app, Speaks::All, line.as_bytes(), now);
-    let report = import::report(*number, &imported.translated);
-    if dry_run {
-        return Ok(report);
+/// For which channels an import may speak; they have to be there.
+fn speaks<'a>(app: &App, given: &'a SpeaksFor) -> Result<Speaks<'a>, ControlError> {
+    let snapshot = app.directory.snapshot();
+    match given {
+        SpeaksFor::All => Ok(Speaks::All),
+        SpeaksFor::Account(uid) => {
+            people::account(&snapshot, Some(uid))?;
+            Ok(Speaks::Account(uid))
+        }
+        SpeaksFor::Channels(given) => {
+            for id in given {
+                channels::known(&snapshot, id)?;
+            }
+            Ok(Speaks::Channels(given))
+        }
     }
-    import::record(app, line.as_bytes(), imported)
-        .await
-        .map_err(|source| ControlError::Line { line: *number, source })?;
-    Ok(report)
 }
 
 /// Takes dead letters in again and tells of each.

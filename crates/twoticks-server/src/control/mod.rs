@@ -80,10 +80,14 @@ pub enum ControlError {
     /// The directory refused.
     #[error(transparent)]
     Directory(#[from] directory::Error),
-    /// A line of an import could not be kept; importing the file again does no harm.
-    #[error("line {line} could not be kept; import the file again, what was taken in counts once")]
+    /// A line of an import, and those that were accepted with it, could not be kept; importing
+    /// the file again does no harm.
+    #[error(
+        "line {line} and those with it could not be kept; import the file again, what was taken in \
+         counts once"
+    )]
     Line {
-        /// The line, from 1.
+        /// The first of the lines, from 1.
         line: u64,
         /// Why not.
         source: twoticks_store::error::Error,

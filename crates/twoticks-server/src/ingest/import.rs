@@ -1,31 +1,28 @@
-//! Importing: send records, webhooks and receipts from a file, one JSON object a line.
+//! Importing: send records, statuses, webhooks and receipts from a file, one JSON object a line.
 //!
 //! `{"send": {"phone_number_id", "wamid", "to", "template_code", "language", "time"}}`,
-//! `{"webhook": {…Meta's body…}, "accepted": ms}`, `{"receipts": [ … ], "accepted": ms}`; an
-//! exported journal is such a file. To add a kind of line: a field of `Line` and an arm in
-//! [`line()`]. What always holds: a bad line leaves the others alone; importing twice changes
-//! nothing, so what is dead in a line is told to whoever imports and not kept: mend the line,
-//! import the file again.
+//! `{"status": {"phone_number_id", "wamid", "status", "time", …}}` ([`record`](mod@record) reads
+//! both), `{"webhook": {…Meta's body…}, "accepted": ms}`, `{"receipts": [ … ], "accepted": ms}`;
+//! an exported journal is such a file. To add a kind of line: a field of `Line` and an arm in
+//! [`line()`]. What always holds: a bad line leaves the others alone; lines that were accepted
+//! together are journalled together ([`gather`]); importing twice changes nothing, so what is dead
+//! in a line is told to whoever imports and not kept: mend the line, import the file again.
 
-use std::borrow::Cow;
-use std::time::Duration;
+pub mod gather;
+pub mod record;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use twoticks_core::clock::{EARLIEST, Time};
-use twoticks_core::event::{Claim, Event, MessageEvent, Source, Status};
-use twoticks_core::ids::{Hash, Template, Text};
+use twoticks_core::event::{Event, Status};
+use twoticks_core::ids::{Hash, Template};
 use twoticks_store::error::Error;
-use twoticks_store::ledger::{Batch, Kind};
 
 use super::translate::{self, Context, Refused, Speaks, Translated};
 use crate::app::App;
-
-/// How long an import waits for a ledger that is busy before it gives up: it goes at the ledger's
-/// pace, where a webhook is told to come again.
-const BUSY_PATIENCE: Duration = Duration::from_secs(60);
+use gather::Gathered;
 
 /// The longest line, in bytes: the longest body and room for what is around it.
 pub const LINE_BYTES_MAX: usize = twoticks_wire::webhook::BODY_MAX + 64 * 1024;
@@ -42,6 +39,7 @@ pub struct Imported {
 #[derive(Deserialize)]
 struct Line<'a> {
     send: Option<Map<String, Value>>,
+    status: Option<Map<String, Value>>,
     #[serde(borrow)]
     webhook: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -56,12 +54,29 @@ enum Bad {
     TooLong,
     #[error("the line is no JSON object that can be imported: see column `{0}`")]
     NotJson(usize),
-    #[error("the line must have exactly one of `send`, `webhook` and `receipts`")]
+    #[error("the line must have exactly one of `send`, `status`, `webhook` and `receipts`")]
     Kind,
     #[error("`{0}` is missing")]
     Missing(&'static str),
     #[error("`{0}` must be milliseconds of Unix time, or a time such as `2026-11-23T16:21:00Z`")]
     Time(&'static str),
+    #[error("`{found}` is no field of a status; there are {}", record::STATUS_FIELDS.join(", "))]
+    Field { found: String },
+    #[error("`{0}` is no status; write accepted, sent, delivered, read, played or failed")]
+    Status(String),
+    #[error("`error` must be a code of the provider, a whole number")]
+    Code,
+    #[error("`participant` must be a number or BSUID, or a list of one of each")]
+    Participant,
+    #[error("`pricing` must be an object with some of {}", record::PRICING_FIELDS.join(", "))]
+    Pricing,
+    #[error(
+        "`pricing.cost` must be an amount from 0 to 10000, such as 0.0525, with a `currency`, such \
+         as EUR"
+    )]
+    Cost,
+    #[error("`campaign` needs `template_code` and `language` beside it")]
+    Campaign,
     #[error(transparent)]
     Refused(#[from] Refused),
 }
@@ -90,49 +105,14 @@ fn read(context: &Context<'_>, line: &[u8]) -> Result<Imported, Bad> {
     };
     let accepted = accepted.min(now);
     let context = Context { accepted, ..*context };
-    let translated = match (&told.send, told.webhook, told.receipts) {
-        (Some(send), None, None) => self::send(&context, send)?,
-        (None, Some(body), None) => translate::meta(&context, body.get().as_bytes()),
-        (None, None, Some(body)) => translate::receipts(&context, body.get().as_bytes()),
+    let translated = match (&told.send, &told.status, told.webhook, told.receipts) {
+        (Some(send), None, None, None) => record::send(&context, send)?,
+        (None, Some(status), None, None) => record::status(&context, status)?,
+        (None, None, Some(body), None) => translate::meta(&context, body.get().as_bytes()),
+        (None, None, None, Some(body)) => translate::receipts(&context, body.get().as_bytes()),
         _ => return Err(Bad::Kind),
     };
     Ok(Imported { accepted, translated })
-}
-
-/// A record of a send: the message was accepted, and this is its template.
-fn send(context: &Context<'_>, told: &Map<String, Value>) -> Result<Translated, Bad> {
-    let word = |name: &'static str| match told.get(name) {
-        Some(Value::String(text)) if !text.is_empty() => Some(Cow::Borrowed(text.as_str())),
-        Some(Value::Number(number)) if !number.is_f64() => Some(Cow::Owned(number.to_string())),
-        _ => None,
-    };
-    let text = |name: &'static str| {
-        word(name).map(|it| Text::new(&it).map_err(|_| Refused::Text(name))).transpose()
-    };
-    let wamid = word("wamid").ok_or(Bad::Missing("wamid"))?;
-    let told_time = told.get("time").ok_or(Bad::Missing("time"))?;
-    let time = time(told_time).ok_or(Bad::Time("time"))?;
-    let template = match (text("template_code")?, text("language")?) {
-        (Some(code), Some(language)) => Some(Template { code, language }),
-        (None, None) => None,
-        _ => return Err(Refused::HalfTemplate.into()),
-    };
-    let sender = context.sender_by_id(word("phone_number_id").as_deref())?;
-    let channel = &sender.channel.id;
-    let event = MessageEvent {
-        channel: channel.clone(),
-        number: sender.number.clone(),
-        message: context.message_hash(channel, &wamid),
-        participant: Vec::new(),
-        time,
-        status: Some(Status::Accepted),
-        error: None,
-        pricing: None,
-        claim: Some(Claim { source: Source::Import, template, campaign: text("campaign")? }),
-    };
-    let mut out = Translated::default();
-    out.count(context, "send", Event::Message(event));
-    Ok(out)
 }
 
 /// Milliseconds, as a number or its digits, or a time of RFC 3339.
@@ -153,22 +133,12 @@ fn time(value: &Value) -> Option<Time> {
 /// # Errors
 /// As [`twoticks_store::ledger::Ledger::record`]; nothing of the line was kept.
 pub async fn record(app: &App, line: &[u8], imported: Imported) -> Result<(), Error> {
-    let Imported { accepted, translated } = imported;
-    if translated.events.is_empty() {
-        return Ok(());
+    let mut gathered = Gathered::default();
+    gathered.add(1, line, imported);
+    for entry in gathered.into_entries() {
+        entry.record(app).await?;
     }
-    let batch = Batch {
-        kind: Kind::Import,
-        accepted,
-        origin: "import".to_owned(),
-        channel: super::one_channel(&translated.events),
-        group: None,
-        events: translated.events,
-        dead: Vec::new(),
-        resolves: None,
-        body: line.to_vec(),
-    };
-    app.insist(batch, BUSY_PATIENCE).await.map(drop)
+    Ok(())
 }
 
 /// What a dry run says of a line; one JSON object.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use twoticks_core::clock::Time;
 use twoticks_core::event::Category;
 use twoticks_server::control::channels::{self, NewTemplate};
-use twoticks_server::control::feed::{self, Lines};
+use twoticks_server::control::feed::{self, Lines, SpeaksFor};
 use twoticks_server::control::{Command, ControlError, execute};
 use twoticks_store::error::Error;
 use twoticks_store::ledger::Ledger as _;
@@ -66,7 +66,8 @@ async fn a_category_that_could_not_be_kept_is_kept_when_it_is_put_again() {
 async fn an_import_waits_for_a_busy_ledger() {
     let server = Server::new().await;
     let line = json!({"send": {"phone_number_id": "id-a", "wamid": "M1", "time": NOW.0}});
-    let lines = Lines { lines: vec![(1, line.to_string())], dry_run: false };
+    let lines =
+        Lines { lines: vec![(1, line.to_string())], dry_run: false, speaks_for: SpeaksFor::All };
     server.ledger.refuse(Some(|| Error::Busy { what: "the queue is", limit: 1 }));
     let import = execute(&server.app, Command::Data(feed::Command::Import(lines)));
     let room = async {

@@ -1,13 +1,16 @@
 //! What a file brings in, and what a dry run says of it.
 
 use serde_json::{Value, json};
-use twoticks_core::clock::Time;
+use twoticks_core::clock::{DAY, Time};
+use twoticks_core::event::{Event, MessageEvent, Source};
+use twoticks_server::control::feed::{self, Lines, SpeaksFor};
+use twoticks_server::control::{Command, execute};
 use twoticks_server::ingest::import::{self, LINE_BYTES_MAX};
 use twoticks_server::ingest::translate::Speaks;
 use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Kind, Ledger as _};
 
-use crate::harness::{NOW, SECONDS, Server, body, status, uid};
+use crate::harness::{NOW, SECONDS, Server, body, channel, status, uid};
 
 fn send(extra: Value) -> Value {
     let mut send = json!({"phone_number_id": "id-a", "wamid": "M1", "to": "4915112345678",
@@ -16,6 +19,26 @@ fn send(extra: Value) -> Value {
         send[name] = value.clone();
     }
     json!({"send": send})
+}
+
+fn told(extra: Value) -> Value {
+    let mut told = json!({"phone_number_id": "id-a", "wamid": "M1", "status": "delivered",
+        "time": NOW.0});
+    for (name, value) in extra.as_object().unwrap() {
+        told[name] = value.clone();
+    }
+    json!({"status": told})
+}
+
+fn price(amount: &str) -> Value {
+    json!({"pricing": {"cost": amount, "currency": "EUR"}})
+}
+
+/// Takes the lines in as the command line does.
+async fn take(server: &Server, lines: &[String], speaks_for: SpeaksFor) -> Value {
+    let lines = (1..).zip(lines.iter().cloned()).collect();
+    let lines = Lines { lines, dry_run: false, speaks_for };
+    execute(&server.app, Command::Data(feed::Command::Import(lines))).await.unwrap()
 }
 
 async fn dry(server: &Server, speaks: Speaks<'_>, line: &str) -> Value {
@@ -77,8 +100,9 @@ async fn a_line_that_cannot_be_counted_says_why() {
     for (line, why) in [
         ("{".to_owned(), "line is no JSON object"),
         ("7".to_owned(), "line is no JSON object"),
-        ("{}".to_owned(), "exactly one of `send`, `webhook` and `receipts`"),
+        ("{}".to_owned(), "exactly one of `send`, `status`, `webhook` and `receipts`"),
         (r#"{"send":{},"webhook":{}}"#.to_owned(), "exactly one of"),
+        (r#"{"send":{},"status":{}}"#.to_owned(), "exactly one of"),
         (r#"{"webhook":{},"accepted":"x"}"#.to_owned(), "`accepted` must be milliseconds"),
         (r#"{"webhook":{},"accepted":12}"#.to_owned(), "`accepted` must be milliseconds"),
         (long, "more than"),
@@ -90,6 +114,32 @@ async fn a_line_that_cannot_be_counted_says_why() {
         (send(json!({"phone_number_id": null})).to_string(), "`phone_number_id` is missing"),
         (send(json!({"phone_number_id": "id-q"})).to_string(), "is of no channel"),
         (send(json!({"template_code": "a\nb"})).to_string(), "control characters"),
+        (told(json!({"wamid": null})).to_string(), "`wamid` is missing"),
+        (told(json!({"status": ""})).to_string(), "`status` is missing"),
+        (told(json!({"status": "seen"})).to_string(), "`seen` is no status; write accepted, sent,"),
+        (told(json!({"time": "yesterday"})).to_string(), "`time` must be milliseconds"),
+        (told(json!({"time": 1_230_767_999_999_i64})).to_string(), "before 2009"),
+        (told(json!({"time": NOW.0 + 86_400_001})).to_string(), "a day after it was accepted"),
+        (told(json!({"phone_number_id": "id-q"})).to_string(), "is of no channel"),
+        (told(json!({"colour": 1})).to_string(), "`colour` is no field of a status; there are"),
+        (told(json!({"error": "x"})).to_string(), "`error` must be a code"),
+        (told(json!({"error": 1.5})).to_string(), "`error` must be a code"),
+        (told(json!({"language": "en"})).to_string(), "go together"),
+        (told(json!({"campaign": "c"})).to_string(), "`campaign` needs"),
+        (told(json!({"participant": []})).to_string(), "`participant` must be"),
+        (told(json!({"participant": ["1", "2", "3"]})).to_string(), "`participant` must be"),
+        (told(json!({"participant": {}})).to_string(), "`participant` must be"),
+        (told(json!({"pricing": 1})).to_string(), "`pricing` must be an object with some of"),
+        (told(json!({"pricing": {"price": 1}})).to_string(), "with some of category, type,"),
+        (told(json!({"pricing": {"cost": 1}})).to_string(), "with a `currency`"),
+        (told(json!({"pricing": {"currency": "EUR"}})).to_string(), "`pricing.cost` must be"),
+        (
+            told(json!({"pricing": {"cost": 1, "currency": "x".repeat(17)}})).to_string(),
+            "from 0 to",
+        ),
+        (told(price("-0.1")).to_string(), "from 0 to 10000"),
+        (told(price("10000.000001")).to_string(), "from 0 to 10000"),
+        (told(price("1,5")).to_string(), "from 0 to 10000"),
     ] {
         let report = dry(&server, Speaks::All, &line).await;
         let cut: String = line.chars().take(80).collect();
@@ -147,4 +197,161 @@ async fn an_exported_journal_counts_with_the_acceptance_times_it_had() {
         "accepted": NOW.0 - 25 * hour});
     let report = dry(&server, Speaks::All, &line.to_string()).await;
     assert_eq!(report["dead"].as_array().unwrap().len(), 1);
+}
+
+/// What a status says, in short: word, error, price, template, participants.
+fn short(event: &Event) -> String {
+    let Event::Message(event) = event else { return format!("no message: {event:?}") };
+    let MessageEvent { status, error, pricing, claim, participant, .. } = event;
+    let mut text = status.unwrap().as_str().to_owned();
+    if let Some(code) = error {
+        text += &format!(" error {code}");
+    }
+    if let Some(it) = pricing {
+        let cost = it.cost.as_ref().map(|cost| format!(" {}{}", cost.micros(), cost.currency()));
+        text += &format!(" {}/{}/{}{}", it.category, it.kind, it.model, cost.unwrap_or_default());
+    }
+    if let Some(claim) = claim {
+        assert_eq!(claim.source, Source::Import);
+        let template = claim.template.as_ref().unwrap();
+        text += &format!(" {}/{}", template.code, template.language);
+        text += &claim.campaign.as_ref().map(|it| format!("/{it}")).unwrap_or_default();
+    }
+    text + &" person".repeat(participant.len())
+}
+
+#[tokio::test]
+async fn a_status_says_what_its_fields_say() {
+    let server = Server::new().await;
+    let pricing = json!({"category": "marketing", "type": "regular", "model": "PMP",
+        "cost": 0.0525, "currency": "EUR"});
+    let whole = "marketing/regular/PMP 52500EUR";
+    for (extra, expected) in [
+        (json!({}), "delivered".to_owned()),
+        (json!({"to": "4915112345678", "error": null, "pricing": null}), "delivered".to_owned()),
+        (json!({"status": "READ", "time": "2026-10-02T00:00:00Z"}), "read".to_owned()),
+        (json!({"status": "accepted"}), "accepted".to_owned()),
+        (json!({"status": "sent", "pricing": pricing}), "sent".to_owned()),
+        (json!({"status": "played", "pricing": pricing}), format!("played {whole}")),
+        (json!({"pricing": pricing}), format!("delivered {whole}")),
+        (json!({"pricing": {"category": "utility"}}), "delivered utility//".to_owned()),
+        (json!({"pricing": {}}), "delivered".to_owned()),
+        (price("0"), "delivered // 0EUR".to_owned()),
+        (price("10000"), "delivered // 10000000000EUR".to_owned()),
+        (json!({"status": "failed", "error": 131026}), "failed error 131026".to_owned()),
+        (json!({"status": "failed", "error": "131026"}), "failed error 131026".to_owned()),
+        (json!({"error": 0}), "delivered".to_owned()),
+        (json!({"template_code": "promo", "language": "en"}), "delivered promo/en".to_owned()),
+        (
+            json!({"template_code": "promo", "language": "en", "campaign": "spring"}),
+            "delivered promo/en/spring".to_owned(),
+        ),
+        (json!({"participant": "4915112345678"}), "delivered person".to_owned()),
+        (json!({"participant": ["+49 151 12345678"]}), "delivered person".to_owned()),
+        (json!({"participant": ["4915112345678", "DE.1"]}), "delivered person person".to_owned()),
+        (json!({"participant": ["DE.1", "DE.1"]}), "delivered person".to_owned()),
+    ] {
+        let line = told(extra).to_string();
+        let translated = import::line(&server.app, Speaks::All, line.as_bytes(), NOW).translated;
+        assert_eq!((translated.events.len(), &translated.dead), (1, &vec![]), "{line}");
+        assert_eq!(short(&translated.events[0]), expected, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn lines_that_were_accepted_together_are_journalled_together_and_count_the_same() {
+    let (together, alone) = (Server::new().await, Server::new().await);
+    let mut lines: Vec<String> = (0..2_000)
+        .flat_map(|n| {
+            let wamid = format!("M{n}");
+            let send = send(json!({"wamid": wamid, "time": NOW.0 - 60_000}));
+            let status = told(json!({"wamid": wamid, "time": NOW.0 - n}));
+            [send.to_string(), status.to_string()]
+        })
+        .collect();
+    lines.push("nonsense".to_owned());
+    lines.push(json!({"status": told(json!({}))["status"], "accepted": NOW.0 - 7}).to_string());
+    let answer = take(&together, &lines, SpeaksFor::All).await;
+    assert_eq!((&answer["lines"], &answer["events"]), (&json!(4_002), &json!(4_001)));
+    assert_eq!((&answer["dead"], &answer["reports"][0]["line"]), (&json!(1), &json!(4_001)));
+    let entries = together.entries().await;
+    let shape: Vec<_> =
+        entries.iter().map(|it| (it.batch.accepted.0 - NOW.0, it.batch.events.len())).collect();
+    assert_eq!(shape, [(0, 4_000), (-7, 1)]);
+    assert_eq!(entries[0].batch.body, lines[..4_000].join("\n").into_bytes());
+    for line in &lines {
+        let imported = import::line(&alone.app, Speaks::All, line.as_bytes(), NOW);
+        import::record(&alone.app, line.as_bytes(), imported).await.unwrap();
+    }
+    let digest = |server: &Server| {
+        let ledger = server.ledger.clone();
+        async move { ledger.digest().await.unwrap().sha256 }
+    };
+    assert_eq!(digest(&together).await, digest(&alone).await);
+    take(&together, &lines, SpeaksFor::All).await;
+    assert_eq!(digest(&together).await, digest(&alone).await, "twice changes nothing");
+}
+
+#[tokio::test]
+async fn an_import_speaks_for_those_it_is_told_to() {
+    let server = Server::new().await;
+    let lines: Vec<String> = ["id-a", "id-b", "id-z"]
+        .iter()
+        .map(|id| told(json!({"phone_number_id": id})).to_string())
+        .collect();
+    for (speaks_for, events, dead) in [
+        (SpeaksFor::All, 3, vec![]),
+        (SpeaksFor::Account(uid(1)), 2, vec![3]),
+        (SpeaksFor::Channels(vec![channel("a")]), 1, vec![2, 3]),
+        (SpeaksFor::Channels(vec![channel("a"), channel("z")]), 2, vec![2]),
+    ] {
+        let answer = take(&server, &lines, speaks_for.clone()).await;
+        assert_eq!(answer["events"], events, "{speaks_for:?}");
+        let reports = answer["reports"].as_array().unwrap();
+        let told: Vec<u64> = reports.iter().map(|it| it["line"].as_u64().unwrap()).collect();
+        assert_eq!(told, dead, "{speaks_for:?}");
+        for report in reports {
+            let why = report["dead"][0]["why"].as_str().unwrap();
+            assert!(why.contains("is of no channel that this body may speak for"), "{why}");
+        }
+    }
+    for nobody in [SpeaksFor::Account(uid(9)), SpeaksFor::Channels(vec![channel("q")])] {
+        let lines = Lines { lines: Vec::new(), dry_run: false, speaks_for: nobody };
+        let import = Command::Data(feed::Command::Import(lines));
+        let error = execute(&server.app, import).await.unwrap_err().to_string();
+        assert!(error.contains("there is no "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn old_history_counts_and_is_told_from_late_statuses_by_its_acceptance_time() {
+    let years = 3 * 365 * DAY;
+    // What is accepted now counts, however old it is.
+    let server = Server::new().await;
+    let old = |extra: Value| told(json!({"time": NOW.0 - years, "status": extra})).to_string();
+    take(&server, &[old(json!("sent")), old(json!("read"))], SpeaksFor::All).await;
+    assert_eq!((server.ledger.counters().late, server.ledger.counters().events), (0, 2));
+    // Of a journal that says when it accepted what, a status is late behind the horizon: 45 days
+    // by acceptance, whatever the times of the statuses themselves are.
+    let accepted = |mut line: Value, at: i64| {
+        line["accepted"] = json!(at);
+        line.to_string()
+    };
+    let (first, then) =
+        (send(json!({"time": NOW.0 - years})), told(json!({"time": NOW.0 - years + 5})));
+    for (idle, late) in [(0, 0), (45 * DAY, 0), (45 * DAY + 1, 1), (225 * DAY, 1)] {
+        let server = Server::new().await;
+        let lines =
+            [accepted(first.clone(), NOW.0 - years), accepted(then.clone(), NOW.0 - years + idle)];
+        take(&server, &lines, SpeaksFor::All).await;
+        assert_eq!(server.ledger.counters().late, late, "{idle}");
+        assert_eq!(server.entries().await.len(), if idle == 0 { 1 } else { 2 });
+    }
+    // Where only one of them says when it was accepted, lines count in the order they stand in.
+    let old = accepted(then, NOW.0 - 60 * DAY);
+    for (lines, late) in [([first.to_string(), old.clone()], 0), ([old, first.to_string()], 1)] {
+        let server = Server::new().await;
+        take(&server, &lines, SpeaksFor::All).await;
+        assert_eq!(server.ledger.counters().late, late, "{lines:?}");
+    }
 }

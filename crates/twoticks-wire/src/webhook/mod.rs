@@ -14,6 +14,15 @@ pub mod sign;
 /// The longest body of a webhook, in bytes: the Cloud API sends up to 3 MB.
 pub const BODY_MAX: usize = 3 * 1024 * 1024;
 
+/// A decimal number, as JSON writes it, in exact millionths: an amount of money is never a float.
+///
+/// A seventh decimal and what follows rounds to the nearest millionth; `None` if it is no number
+/// or does not fit.
+#[must_use]
+pub fn micros(number: &str) -> Option<i64> {
+    json::micros(number)
+}
+
 /// Why a body as a whole could not be read. Nothing of it was counted; keep it as a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {

@@ -248,7 +248,7 @@ impl<'a> Context<'a> {
     }
 
     /// The hash of a person, known by a number (however it is written) or by a BSUID.
-    fn person_hash(&self, channel: &ChannelId, who: &str) -> Hash {
+    pub(super) fn person_hash(&self, channel: &ChannelId, who: &str) -> Hash {
         let number = PhoneNumber::new(who).ok();
         let who = number.as_ref().map_or(who, PhoneNumber::as_str);
         self.keys.hash(HashOf::Recipient, channel, who.as_bytes())
