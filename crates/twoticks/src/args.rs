@@ -11,10 +11,10 @@ use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
 
-use crate::import;
 use crate::values::{
     access_key_id, button, category, channel_id, name, phone_number, seconds, text, uid,
 };
+use crate::{emulate, import};
 
 /// WhatsApp ROI metrics: speaks CAMS to the official SDKs and counts every webhook exactly once.
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ pub(crate) enum Command {
     /// webhooks say so. `/_twoticks/` turns its clock, orders faults and shows what happened. Its
     /// folder is `./twoticks-emulator`, or what `--data-dir` names. With `--json` it prints one
     /// line when it is ready.
-    Emulate(Emulate),
+    Emulate(emulate::Args),
     /// Makes a data folder, a key file, a configuration, an account, its root key and a channel.
     Init(Init),
     /// Access keys, and whose they are: accounts, users, sessions.
@@ -112,42 +112,12 @@ pub(crate) struct Demo {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// The same number gives the same ids, keys and counts. Without it, keys are random.
+    /// The same number gives the same ids, keys and sends. Without it, keys are random.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Emulate {
-    /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<String>,
-    /// Keep everything in memory and nothing on disk.
-    #[arg(long, conflicts_with = "data_dir")]
-    pub(crate) memory: bool,
-    /// Take any access key id: each names an account of its own, so that tests do not see each
-    /// other. No signature is checked, unless --secret is given.
-    #[arg(long)]
-    pub(crate) any_key: bool,
-    /// The secret that all access keys sign with.
-    #[arg(long, value_name = "SECRET", requires = "any_key")]
-    pub(crate) secret: Option<String>,
-    /// The same number gives the same ids, keys and lives. Without it, keys are random.
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) seed: Option<u64>,
-    /// How many times as fast its clock goes; 0 makes it stand still.
-    #[arg(long, value_name = "TIMES")]
-    pub(crate) speed: Option<u32>,
-    /// What goes wrong from the start, such as `duplicate,reorder`.
-    #[arg(long, value_name = "PROFILES")]
-    pub(crate) chaos: Option<String>,
-    /// The version of the Graph API that webhooks follow, such as v24.0; else the newest.
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) api_version: Option<String>,
-    /// A file with channels, numbers, templates and opt-ins (JSON), loaded at the start and after
-    /// each reset.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) fixtures: Option<PathBuf>,
+    /// How many days there have been until now: the last ones of the story.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=30))]
+    pub(crate) days: i64,
 }
 
 #[derive(Debug, Args)]

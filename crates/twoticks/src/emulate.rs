@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::marker::{self, Marker, Whose};
 use crate::reach::{self, Stores};
 use crate::world::{self, World};
-use crate::{args, output, serve};
+use crate::{output, serve};
 
 /// What everything comes from if nobody says.
 const SEED: u64 = 42;
@@ -28,11 +28,45 @@ const SEED: u64 = 42;
 const CHANNEL: ChannelPlan<'_> =
     ChannelPlan { name: "Emulated channel", waba_id: "200000000000001", numbers: &[] };
 
+/// What kind of emulator is wanted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Keep everything in memory and nothing on disk.
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(crate) memory: bool,
+    /// Take any access key id: each names an account of its own, so that tests do not see each
+    /// other. No signature is checked, unless --secret is given.
+    #[arg(long)]
+    pub(crate) any_key: bool,
+    /// The secret that all access keys sign with.
+    #[arg(long, value_name = "SECRET", requires = "any_key")]
+    pub(crate) secret: Option<String>,
+    /// The same number gives the same ids, keys and lives. Without it, keys are random.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// How many times as fast its clock goes; 0 makes it stand still.
+    #[arg(long, value_name = "TIMES")]
+    pub(crate) speed: Option<u32>,
+    /// What goes wrong from the start, such as `duplicate,reorder`.
+    #[arg(long, value_name = "PROFILES")]
+    pub(crate) chaos: Option<String>,
+    /// The version of the Graph API that webhooks follow, such as v24.0; else the newest.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) api_version: Option<String>,
+    /// A file with channels, numbers, templates and opt-ins (JSON), loaded at the start and after
+    /// each reset.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fixtures: Option<PathBuf>,
+}
+
 /// Runs an emulator until it is told to stop.
 ///
 /// # Errors
 /// If it cannot start, its fixtures will not do, or it did not stop in order.
-pub(crate) async fn run(config: &Config, args: &args::Emulate, as_json: bool) -> Result<()> {
+pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<()> {
     let chaos = args.chaos.as_deref().map(Chaos::parse).transpose()?.unwrap_or_default();
     let version = args.api_version.as_deref().map(Version::parse).transpose();
     let version = version.map_err(|why| anyhow!(why))?.unwrap_or_default();
@@ -139,7 +173,7 @@ fn empty(folder: &Path) -> std::io::Result<()> {
     if directory.exists() { std::fs::remove_file(directory) } else { Ok(()) }
 }
 
-fn for_people(world: &World, tenants: &Tenants, address: &str, args: &args::Emulate) -> String {
+fn for_people(world: &World, tenants: &Tenants, address: &str, args: &Args) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let Tenants { admin, channels, .. } = tenants;
     let channel = channels.first().map(|channel| channel.id.as_str()).unwrap_or_default();

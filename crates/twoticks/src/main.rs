@@ -98,7 +98,7 @@ async fn run(cli: Cli) -> Result<bool> {
         args::Command::Emulate(args) => {
             Box::pin(emulate::run(&config, &args, as_json)).await.map(|()| true)
         }
-        args::Command::Demo(args) => demo::run(&config, args.seed, as_json).await.map(|()| true),
+        args::Command::Demo(args) => demo::run(&config, &args, as_json).await.map(|()| true),
         args::Command::Init(args) => init::run(&config, clock, &args, as_json).await.map(|()| true),
         args::Command::Doctor => doctor::run(&config, clock, as_json).await,
         args::Command::Config => shown(&config, as_json).map(|()| true),

@@ -187,7 +187,7 @@ async fn the_day_after_can_be_watched_coming() {
     settings.cams.freshness = Freshness::NextDay;
     let mut emulated = Emulated::start_with(Config::default(), settings, None).await;
     emulated.opt_in("cams-shop").await;
-    emulated.post("config?outcome=read", "").await;
+    emulated.post("config?outcome=sent", "").await;
     emulated.send("cams-shop", 0, PROMO, 1, 10).await;
     emulated.whatsapp.flush().await.unwrap();
     let (start, end) = ((START.0 - DAY).to_string(), (START.0 + 10 * DAY).to_string());

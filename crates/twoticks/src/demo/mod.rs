@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
-use twoticks_core::clock::{Clock as _, Time};
+use twoticks_core::clock::{Clock as _, DAY, Time};
 use twoticks_emulator::tenants;
 use twoticks_emulator::whatsapp;
 use twoticks_store::directory::mint::Mint;
@@ -30,7 +30,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::marker::{self, Marker, Whose};
 use crate::world::{self, World};
-use crate::{reach, serve};
+use crate::{args, reach, serve};
 
 /// What the story is made from if nobody says.
 const SEED: u64 = 42;
@@ -45,6 +45,15 @@ const ZONES: [&str; 6] = [
     "Africa/Cairo",
     "Asia/Jerusalem",
 ];
+
+/// What a demo begins with.
+struct Begun<'a> {
+    config: &'a Config,
+    address: SocketAddr,
+    marker: &'a Marker,
+    days: i64,
+    as_json: bool,
+}
 
 /// A story that was told.
 struct Told {
@@ -61,7 +70,8 @@ struct Told {
 ///
 /// # Errors
 /// If it cannot start, the story cannot be told, or it did not stop in order.
-pub(crate) async fn run(config: &Config, seed: Option<u64>, as_json: bool) -> Result<()> {
+pub(crate) async fn run(config: &Config, args: &args::Demo, as_json: bool) -> Result<()> {
+    let seed = args.seed;
     let listener = serve::listen(config.listen_address()?).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let folder = &config.data.folder;
@@ -96,7 +106,8 @@ pub(crate) async fn run(config: &Config, seed: Option<u64>, as_json: bool) -> Re
     let mut mint = seed.map_or_else(Mint::random, |seed| Mint::from_source(world::bytes(seed)));
     let (failed, failure) = oneshot::channel::<()>();
     let telling = async {
-        let outcome = begin(&world, config, address, &mut mint, &marker, as_json).await;
+        let begun = Begun { config, address, marker: &marker, days: args.days, as_json };
+        let outcome = begin(&world, &mut mint, &begun).await;
         if outcome.is_err() && failed.send(()).is_err() {
             tracing::debug!("the server had stopped before the story was told");
         }
@@ -114,29 +125,25 @@ pub(crate) async fn run(config: &Config, seed: Option<u64>, as_json: bool) -> Re
 }
 
 /// Tells the story, if it was not, and lives on.
-async fn begin(
-    world: &World,
-    config: &Config,
-    address: SocketAddr,
-    mint: &mut Mint,
-    marker: &Marker,
-    as_json: bool,
-) -> Result<()> {
+async fn begin(world: &World, mint: &mut Mint, begun: &Begun<'_>) -> Result<()> {
+    let Begun { config, address, marker, days, as_json } = *begun;
     let folder = &config.data.folder;
     let plans: Vec<_> = BUSINESSES.iter().map(|business| business.channel).collect();
     world.emulator.whatsapp.listen_at(address).await;
-    let begun = Instant::now();
+    let clock = Instant::now();
     let (start, end, messages) = match marker.story {
         Some((start, end)) => (start, end, None),
         None => {
             let end = SystemClock.now().0.div_euclid(ROUND) * ROUND;
-            let start = end - LENGTH;
+            let start = end - days * DAY;
             world.clock.begin(Time(start), 0);
             world.callers.tell();
             let tenants = tenants::ready(&world.app, mint, "Demo", &plans).await?;
             tell::templates(world, &tenants).await?;
-            let story = story::story(marker.seed, turned(start, end).map(|it| it.2));
-            let sent = tell::tell(world, address, &tenants, Time(start), story).await?;
+            let turned = turned(end - LENGTH, end).map(|it| it.2);
+            let story = story::story(marker.seed, turned, days);
+            let from_to = (Time(start), Time(end));
+            let sent = tell::tell(world, address, &tenants, from_to, story).await?;
             let told = Marker { story: Some((start, end)), ..marker.clone() };
             marker::write(folder, &told)?;
             (start, end, Some(sent))
@@ -150,7 +157,7 @@ async fn begin(
     world.run();
     live::live_on(world, address, &tenants, marker.seed);
     let turned = turned(start, end).map(|(zone, day, _)| (zone, day));
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = clock.elapsed().as_secs_f64();
     let told = Told { start, end, messages, seconds, turned };
     ready::print(world, address, &tenants, &told, folder, as_json)
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use twoticks_core::clock::DAY;
 use twoticks_emulator::tenants::Tenants;
 use twoticks_store::directory::names::Secret;
 
@@ -56,7 +57,7 @@ fn for_people(
     Ok(format!(
         r#"twoticks {version}: a demo; every figure in it is invented
 
-  seeded           30 days, 3 businesses, {seeded}; it lives on from here
+  seeded           {days} days, 3 businesses, {seeded}; it lives on from here
   dashboard        {dashboard}
   CAMS endpoint    http://{address}
   access key       {id}
@@ -88,6 +89,7 @@ for row in rows:
 In another terminal: twoticks tour{tour}
 Ctrl-C stops it. For real: twoticks init
 "#,
+        days = (end - start) / DAY,
         dashboard = world::dashboard(&world.app, address, tenants),
         channel_id = channel.id,
         app_secret = channel.app_secrets.last().map(Secret::expose).unwrap_or_default(),

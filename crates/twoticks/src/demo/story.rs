@@ -105,9 +105,24 @@ fn campaigns() -> Vec<Campaign> {
     all
 }
 
-/// The whole story. `turned` is when the clocks are turned in a zone of the demo, if they are: a
+/// The last `days` of the story, from their own beginning on. `turned` is when, after the
+/// beginning of the whole story, the clocks are turned in a zone of the demo, if they are: a
 /// campaign goes out around it.
-pub(super) fn story(seed: u64, turned: Option<i64>) -> Story {
+pub(super) fn story(seed: u64, turned: Option<i64>, days: i64) -> Story {
+    let cut = LENGTH - days * DAY;
+    let mut last = Story::new();
+    for (at, turns) in whole(seed, turned) {
+        for (business, turn) in turns {
+            // What was sent before is left out; what had happened by then has.
+            if at >= cut || !matches!(turn, Turn::Send { .. }) {
+                last.entry((at - cut).max(0)).or_default().push((business, turn));
+            }
+        }
+    }
+    last
+}
+
+fn whole(seed: u64, turned: Option<i64>) -> Story {
     let mut dice = Dice::new(seed);
     let mut story = Story::new();
     let mut put = |at: i64, business: usize, turn: Turn| {
@@ -198,15 +213,15 @@ mod tests {
 
     #[test]
     fn the_same_seed_tells_the_same_story_and_another_one_another() {
-        assert_eq!(story(1, None), story(1, None));
-        assert_ne!(story(1, None), story(2, None));
-        assert_ne!(story(1, None), story(1, Some(9 * DAY)));
+        assert_eq!(story(1, None, 30), story(1, None, 30));
+        assert_ne!(story(1, None, 30), story(2, None, 30));
+        assert_ne!(story(1, None, 30), story(1, Some(9 * DAY), 30));
     }
 
     #[test]
     fn every_template_is_sent_and_every_turn_is_within_the_story() {
         for seed in 0..10 {
-            let story = story(seed, Some(12 * DAY + 1));
+            let story = story(seed, Some(12 * DAY + 1), 30);
             let mut all = 0;
             for (business, it) in BUSINESSES.iter().enumerate() {
                 for template in 0..it.templates.len() {
@@ -223,6 +238,18 @@ mod tests {
             });
             assert!(sends.max().unwrap_or(0) <= 1_000);
         }
+    }
+
+    #[test]
+    fn a_short_story_has_the_last_days_and_whatever_had_happened_before() {
+        let (short, long) = (story(1, None, 2), story(1, None, 30));
+        assert!(short.keys().all(|at| (0..2 * DAY).contains(at)));
+        let turns = |story: &Story, is_send: bool| {
+            let all = story.values().flatten();
+            all.filter(|(_, turn)| matches!(turn, Turn::Send { .. }) == is_send).count()
+        };
+        assert_eq!(turns(&short, false), turns(&long, false));
+        assert!(turns(&short, true) * 10 < turns(&long, true));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use twoticks_emulator::tenants::Tenants;
 use twoticks_emulator::whatsapp::{Standing, WhatsApp};
 
 use super::cast::{self, BUSINESSES, Business};
-use super::story::{LENGTH, SLOT, Story, Turn};
+use super::story::{SLOT, Story, Turn};
 use crate::world::World;
 
 /// Nobody listens there: where webhooks go while the receiver is out of order.
@@ -86,7 +86,7 @@ impl Actor<'_> {
     }
 }
 
-/// Tells the whole story; it begins at `start`. Says how many messages were sent.
+/// Tells the story; it begins at `start`. Says how many messages were sent.
 ///
 /// # Errors
 /// If the server refuses a part of it.
@@ -94,7 +94,7 @@ pub(super) async fn tell(
     world: &World,
     address: SocketAddr,
     tenants: &Tenants,
-    start: Time,
+    (start, end): (Time, Time),
     story: Story,
 ) -> Result<usize> {
     let mut actors = actors(tenants, address, &format!("story-{}", start.0));
@@ -123,7 +123,7 @@ pub(super) async fn tell(
             sent += try_join_all(acting).await?.into_iter().sum::<usize>();
         }
     }
-    whatsapp.advance_by_steps(start.plus(LENGTH), SLOT).await?;
+    whatsapp.advance_by_steps(end, SLOT).await?;
     Ok(sent)
 }
 
