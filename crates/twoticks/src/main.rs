@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod demo;
 mod doctor;
+mod export;
 mod import;
 mod init;
 mod marker;
@@ -111,6 +112,7 @@ async fn run(cli: Cli) -> Result<bool> {
             })
             .await
         }
+        args::Command::Export(args) => export::run(&config, args, as_json).await,
         args::Command::Verify => verify(&config, as_json).await,
     }
 }

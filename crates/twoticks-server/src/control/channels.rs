@@ -171,7 +171,7 @@ async fn remove(app: &App, channel: ChannelId) -> Result<Value, ControlError> {
     Ok(json!({"removed": channel}))
 }
 
-fn known(snapshot: &Snapshot, id: &ChannelId) -> Result<Arc<Channel>, ControlError> {
+pub(super) fn known(snapshot: &Snapshot, id: &ChannelId) -> Result<Arc<Channel>, ControlError> {
     snapshot.channel(id).cloned().ok_or_else(|| ControlError::Missing {
         what: "channel",
         name: id.to_string(),
