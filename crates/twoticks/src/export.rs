@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use twoticks_server::control::Command;
 use twoticks_server::control::export::format::Format;
 use twoticks_server::control::export::span::By;
@@ -56,16 +57,17 @@ pub(crate) async fn run(config: &Config, args: args::Export, as_json: bool) -> R
         (file.clone(), Some(manifest_of(&file)))
     };
     let manifest = manifest.as_deref().map(absolute).transpose()?.or(beside);
-    let (place, overwrite) = (file.clone(), overwrite);
+    let place = file.clone();
     let request =
         Request { what, channels, account, from, until, format, file, manifest, overwrite };
+    let listen = |kind| signal(kind).context("cannot listen to signals");
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
     let exported = tokio::select! {
         exported = told(&mut data, Command::Export(request)) => exported,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("cannot listen to signals")?;
-            Err(anyhow::anyhow!("interrupted; there is no file"))
-        }
+        _ = interrupt.recv() => Err(anyhow!("interrupted; there is no file")),
+        _ = terminate.recv() => Err(anyhow!("told to stop; there is no file")),
     };
     data.close().await?;
     let exported = exported?;

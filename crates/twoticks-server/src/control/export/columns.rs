@@ -172,9 +172,9 @@ pub(super) fn json<R>(
     Column::new(Kind::Json, false, name, meaning, move |row| Value::Json(get(row).to_string()))
 }
 
-/// An instant as text: RFC 3339, UTC.
+/// An instant as text: RFC 3339, UTC, always to the millisecond, so that texts sort as instants do.
 pub(super) fn in_utc(time: Time) -> String {
     // What no calendar holds (rule 13 lets none through) is still told, as milliseconds.
     jiff::Timestamp::from_millisecond(time.0)
-        .map_or_else(|_| time.0.to_string(), |instant| instant.to_string())
+        .map_or_else(|_| time.0.to_string(), |instant| format!("{instant:.3}"))
 }

@@ -108,6 +108,13 @@ fn source_word(source: Source) -> &'static str {
 
 /// The columns.
 pub(super) fn columns() -> Vec<Column<Row>> {
+    let mut columns = of_all();
+    columns.extend(of_messages());
+    columns.extend(of_templates_and_taps());
+    columns
+}
+
+fn of_all() -> Vec<Column<Row>> {
     vec![
         integer("position", "The journal's entry, from 1.", |row: &Row| {
             i64::try_from(row.position).unwrap_or(i64::MAX)
@@ -144,6 +151,11 @@ pub(super) fn columns() -> Vec<Column<Row>> {
             },
         ),
         time("time", "When it happened, by its own words.", Row::time),
+    ]
+}
+
+fn of_messages() -> Vec<Column<Row>> {
+    vec![
         text_if("status", "The status that is told.", |row: &Row| {
             row.message_event()?.status.map(Status::as_str)
         }),
@@ -171,6 +183,11 @@ pub(super) fn columns() -> Vec<Column<Row>> {
             "Where the knowledge of the template comes from: `send`, `sign`, `receipt`, `import`.",
             |row: &Row| row.claim().map(|claim| source_word(claim.source)),
         ),
+    ]
+}
+
+fn of_templates_and_taps() -> Vec<Column<Row>> {
+    vec![
         text_if("template_code", "The template's code.", |row: &Row| {
             row.template().map(|template| template.code.as_str())
         }),

@@ -75,7 +75,25 @@ pub(super) fn rows(
 
 /// The columns.
 pub(super) fn columns() -> Vec<Column<Row>> {
-    let mut columns = vec![
+    let times = Status::ALL.into_iter().enumerate().flat_map(|(index, status)| {
+        let word = status.as_str();
+        let told = time_if(
+            format!("{word}_told"),
+            format!("The earliest time told of `{word}`."),
+            move |row: &Row| row.told.get(index).copied().flatten(),
+        );
+        let counted = time_if(
+            format!("{word}_counted"),
+            format!("The time at which `{word}` counts, told or implied; missing if it does not."),
+            move |row: &Row| row.counted.get(index).copied().flatten(),
+        );
+        [told, counted]
+    });
+    whose().into_iter().chain(times).chain(beside()).collect()
+}
+
+fn whose() -> Vec<Column<Row>> {
+    vec![
         text("channel", "The channel.", |row: &Row| row.key.channel.as_str()),
         text("phone_number", "The business number that sent it.", |row: &Row| {
             row.key.number.as_str()
@@ -120,21 +138,11 @@ pub(super) fn columns() -> Vec<Column<Row>> {
             "Whether it was sent `before_opt_in` or `after_opt_in` of its channel.",
             |row: &Row| side_word(row.side),
         ),
-    ];
-    for (index, status) in Status::ALL.into_iter().enumerate() {
-        let word = status.as_str();
-        columns.push(time_if(
-            format!("{word}_told"),
-            format!("The earliest time told of `{word}`."),
-            move |row: &Row| row.told.get(index).copied().flatten(),
-        ));
-        columns.push(time_if(
-            format!("{word}_counted"),
-            format!("The time at which `{word}` counts, told or implied; missing if it does not."),
-            move |row: &Row| row.counted.get(index).copied().flatten(),
-        ));
-    }
-    columns.extend([
+    ]
+}
+
+fn beside() -> Vec<Column<Row>> {
+    vec![
         integer_if(
             "error_code",
             "The error code of its failure, also if it does not count because it was delivered.",
@@ -164,6 +172,5 @@ pub(super) fn columns() -> Vec<Column<Row>> {
         .in_unit("count"),
         time_if("first_tap", "The first of these taps.", |row: &Row| row.first_tap),
         time("accepted", "When it was last told of.", |row: &Row| row.accepted),
-    ]);
-    columns
+    ]
 }

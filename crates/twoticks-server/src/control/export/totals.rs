@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use twoticks_core::channel::Side;
-use twoticks_core::ids::ChannelId;
+use twoticks_core::event::Category;
+use twoticks_core::ids::{ChannelId, Text};
 use twoticks_core::metric::{self, METRICS};
 use twoticks_core::query::{Overflow, Subject};
 use twoticks_core::totals::{Attribution, Cell, Scope, Totals};
@@ -82,7 +83,19 @@ impl Sums {
 
 /// The columns; times in `zone` as well, where it is not UTC.
 pub(super) fn columns(zone: &TimeZone) -> Vec<Column<Row>> {
-    let mut columns = vec![
+    let counts = METRICS.iter().filter_map(|metric| match metric.value {
+        metric::Value::Count(count) => {
+            let column = integer(metric.name, metric.help, move |row: &Row| count(&row.totals));
+            Some(column.in_unit("count"))
+        }
+        // Of sums of shares there is no sense: who reads the export divides.
+        metric::Value::Share { .. } => None,
+    });
+    whose().into_iter().chain(when(zone)).chain(counts).chain(maps()).collect()
+}
+
+fn whose() -> Vec<Column<Row>> {
+    vec![
         text("channel", "The channel.", |row: &Row| row.cell.channel.as_str()),
         text(
             "scope",
@@ -129,13 +142,13 @@ pub(super) fn columns(zone: &TimeZone) -> Vec<Column<Row>> {
             "category",
             "The template's category when the messages were sent, where it is known.",
             |row: &Row| match &row.cell.scope {
-                Scope::Template { category, .. } => category.map(|category| category.as_str()),
+                Scope::Template { category, .. } => category.map(Category::as_str),
                 Scope::Number { .. } => None,
             },
         ),
         text_if("campaign", "The campaign, where there is one.", |row: &Row| {
             match &row.cell.scope {
-                Scope::Template { campaign, .. } => campaign.as_ref().map(|text| text.as_str()),
+                Scope::Template { campaign, .. } => campaign.as_ref().map(Text::as_str),
                 Scope::Number { .. } => None,
             }
         }),
@@ -144,35 +157,33 @@ pub(super) fn columns(zone: &TimeZone) -> Vec<Column<Row>> {
             "Whether the messages were sent `before_opt_in` or `after_opt_in` of their channel.",
             |row: &Row| side_word(row.cell.side),
         ),
-        time("start", "When the window begins.", |row: &Row| row.window.start()),
-        time("end", "When the window is over; it is not part of it.", |row: &Row| row.window.end()),
+    ]
+}
+
+fn when(zone: &TimeZone) -> Vec<Column<Row>> {
+    let mut columns = vec![
+        time("start_utc", "When the window begins.", |row: &Row| row.window.start()),
+        time("end_utc", "When the window is over; it is not part of it.", |row: &Row| {
+            row.window.end()
+        }),
     ];
     if zone.iana_name() != Some("UTC") {
         let (of_start, of_end) = (zone.clone(), zone.clone());
-        columns.push(made("start_local", "`start` in the export's zone.", move |row: &Row| {
+        columns.push(made("start_local", "`start_utc` in the export's zone.", move |row: &Row| {
             local(row.window.start(), &of_start)
         }));
-        columns.push(made("end_local", "`end` in the export's zone.", move |row: &Row| {
+        columns.push(made("end_local", "`end_utc` in the export's zone.", move |row: &Row| {
             local(row.window.end(), &of_end)
         }));
     }
     columns.push(
-        integer("start_ms", "`start` as a number.", |row: &Row| row.window.start().0)
+        integer("start_ms", "`start_utc` as a number.", |row: &Row| row.window.start().0)
             .in_unit("ms since 1970-01-01T00:00:00Z"),
     );
     columns.push(
-        integer("end_ms", "`end` as a number.", |row: &Row| row.window.end().0)
+        integer("end_ms", "`end_utc` as a number.", |row: &Row| row.window.end().0)
             .in_unit("ms since 1970-01-01T00:00:00Z"),
     );
-    columns.extend(METRICS.iter().filter_map(|metric| match metric.value {
-        metric::Value::Count(count) => {
-            let column = integer(metric.name, metric.help, move |row: &Row| count(&row.totals));
-            Some(column.in_unit("count"))
-        }
-        // Of sums of shares there is no sense: who reads the export divides.
-        metric::Value::Share { .. } => None,
-    }));
-    columns.extend(maps());
     columns
 }
 
