@@ -17,11 +17,14 @@ use twoticks_server::control::export::format::Format;
 use twoticks_server::control::export::span::By;
 use twoticks_server::control::export::{Request, What, manifest_of};
 
-use crate::args;
+use crate::args::export as args;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::output::{self, Progress};
 use crate::reach::Data;
+
+/// A server may have been done just before it heard of it.
+const INTERRUPTED: &str = "interrupted; unless it was done already there is no file";
 
 /// Writes what is asked for.
 ///
@@ -66,8 +69,8 @@ pub(crate) async fn run(config: &Config, args: args::Export, as_json: bool) -> R
     let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
     let exported = tokio::select! {
         exported = told(&mut data, Command::Export(request)) => exported,
-        _ = interrupt.recv() => Err(anyhow!("interrupted; there is no file")),
-        _ = terminate.recv() => Err(anyhow!("told to stop; there is no file")),
+        _ = interrupt.recv() => Err(anyhow!(INTERRUPTED)),
+        _ = terminate.recv() => Err(anyhow!(INTERRUPTED)),
     };
     data.close().await?;
     let exported = exported?;

@@ -159,7 +159,7 @@ async fn converse(app: &App, stream: UnixStream, stop: &CancellationToken) -> st
         };
         let Some(line) = line else { return Ok(()) };
         let answer = match serde_json::from_slice::<Command>(&line) {
-            Ok(command) => match done(app, command, &mut writing).await? {
+            Ok(command) => match done(app, command, (&mut reading, &mut writing)).await? {
                 Ok(value) => Answer::Done(value),
                 Err(error) => Answer::Refused(with_causes(&error)),
             },
@@ -171,25 +171,34 @@ async fn converse(app: &App, stream: UnixStream, stop: &CancellationToken) -> st
     }
 }
 
-/// Does the command. What says how far it is is dropped when there is nobody any more to hear it;
-/// everything else goes on to its end.
+/// Does the command and says how far it is. An export is dropped when nobody waits for it any
+/// more; everything else goes on to its end.
 async fn done(
     app: &App,
     command: Command,
-    writing: &mut OwnedWriteHalf,
+    (reading, writing): (&mut BufReader<OwnedReadHalf>, &mut OwnedWriteHalf),
 ) -> std::io::Result<Result<Value, ControlError>> {
     let progress = Arc::new(AtomicU64::new(0));
     let mut told = 0;
+    let mut may_be_dropped = matches!(command, Command::Export(_));
     let mut work = Box::pin(execute_telling(app, command, &progress));
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     loop {
-        match tokio::time::timeout(PROGRESS_EVERY, &mut work).await {
-            Ok(done) => return Ok(done),
-            Err(_) => {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            _ = ticks.tick() => {
                 let at = progress.load(Ordering::Relaxed);
                 if at != told {
                     write_line(writing, &Answer::At(at)).await?;
                     told = at;
                 }
+            }
+            next = reading.fill_buf(), if may_be_dropped => {
+                if next?.is_empty() {
+                    return Ok(Err(ControlError::Stopped));
+                }
+                // Whoever asks for the next thing already is still there.
+                may_be_dropped = false;
             }
         }
     }

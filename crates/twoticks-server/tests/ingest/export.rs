@@ -6,6 +6,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
@@ -18,7 +19,7 @@ use twoticks_core::message::STATE_KEPT;
 use twoticks_server::control::export::format::Format;
 use twoticks_server::control::export::span::By;
 use twoticks_server::control::export::{Request, What, manifest_of};
-use twoticks_server::control::{Command, ControlError, execute};
+use twoticks_server::control::{Command, ControlError, execute, socket};
 
 use self::sums::{expected, exported};
 use self::world::{START, filled};
@@ -467,4 +468,44 @@ fn an_export_that_nobody_waits_for_any_more_leaves_nothing() {
     // Waits for its thread.
     drop(runtime);
     assert_eq!(desk.names(), [""; 0]);
+}
+
+#[test]
+fn an_export_whose_caller_hangs_up_leaves_nothing_and_the_next_one_is_done() {
+    let (desk, folder) = (Desk::new(), tempfile::tempdir().unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let server = filled(13).await;
+        socket::serve(socket::bind(folder.path()).unwrap(), &server.app);
+        for hangs_up in [true, false] {
+            let held = server.ledger.hold();
+            let command = Command::Export(desk.request(What::Messages, "x.csv"));
+            let mut remote = socket::Remote::connect(folder.path()).await.unwrap().unwrap();
+            let rows = AtomicU64::new(0);
+            let mut answer = Box::pin(remote.ask(&command, &rows));
+            tokio::select! {
+                biased;
+                _ = &mut answer => unreachable!("it is held"),
+                _ = held.asked => {}
+            }
+            if hangs_up {
+                drop(answer);
+                drop(remote);
+                // Only who accepts connections is left.
+                while server.app.tasks.running() > 1 {
+                    tokio::task::yield_now().await;
+                }
+                held.go_on.send(()).unwrap();
+                // Its thread is gone when its files are.
+                while !desk.names().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            } else {
+                held.go_on.send(()).unwrap();
+                assert_ne!(answer.await.unwrap()["rows"], 0);
+            }
+        }
+    });
+    drop(runtime);
+    assert_eq!(desk.names(), ["x.csv", "x.csv.manifest.json"]);
 }

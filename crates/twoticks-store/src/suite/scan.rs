@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use twoticks_core::event::{Category, Event, Status};
+use tokio::task::JoinSet;
+use twoticks_core::event::{Category, Event, MessageEvent, Status};
 use twoticks_core::ids::ChannelId;
 use twoticks_core::message::{Change, Message};
 use twoticks_core::model::Model;
@@ -176,7 +177,7 @@ pub(super) async fn a_scan_is_of_one_moment_whatever_is_recorded_meanwhile(home:
     for n in [3, 1_400] {
         let Event::Message(event) = numbered(n) else { unreachable!() };
         let status = Some(Status::Read);
-        meanwhile.push(Event::Message(twoticks_core::event::MessageEvent { status, ..event }));
+        meanwhile.push(Event::Message(MessageEvent { status, ..event }));
     }
     record(&ledger, meanwhile).await;
     ledger.digest().await.unwrap();
@@ -194,7 +195,8 @@ pub(super) async fn a_scan_while_others_record_has_what_its_position_says(home: 
     let ledger = home.open();
     let recording = Arc::clone(&ledger);
     // One message an entry, and each has its time from its position: nothing else is in between.
-    let recorder = tokio::spawn(async move {
+    let mut recorder = JoinSet::new();
+    recorder.spawn(async move {
         for n in 1..=600 {
             recording.record(batch(vec![numbered(n)])).await.unwrap();
         }
@@ -213,5 +215,5 @@ pub(super) async fn a_scan_while_others_record_has_what_its_position_says(home: 
         let sent: i64 = cells(&pages.concat()).values().map(|totals| totals.sent).sum();
         assert_eq!(u64::try_from(sent), Ok(position));
     }
-    recorder.await.unwrap();
+    recorder.join_all().await;
 }

@@ -107,7 +107,11 @@ fn an_export_that_will_not_do_is_refused_with_what_would_do() {
         (totals(&[]), 2, "--to"),
         (totals(&["--to", "x.csv", "--by", "week"]), 2, "half-hour"),
         (vec!["export", "events", "--to", "x.csv", "--zone", "UTC"], 2, "--zone"),
-        (totals(&["--to", "x.csv", "--account", "10000000", "--channel", "c"]), 2, "--channel"),
+        (
+            totals(&["--to", "x.csv", "--account", "1000000000000001", "--channel", "c"]),
+            2,
+            "--channel",
+        ),
         (totals(&["--to", "x.csv", "--zone", "Mars/Base"]), 1, "such as `Asia/Jakarta`"),
         (totals(&["--to", "x.csv", "--from", "soon"]), 1, "`soon`"),
         (totals(&["--to", "x.csv", "--from", "2026-10-02", "--until", "2026-10-01"]), 1, "--until"),

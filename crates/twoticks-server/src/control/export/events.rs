@@ -1,23 +1,65 @@
 //! Events: a row for each fact in the journal, in the order in which it was acknowledged, repeats
 //! included. Bodies are not in it: people are keyed hashes here as well.
 
+use std::collections::HashSet;
+
+use tokio::runtime::Handle;
 use twoticks_core::clock::Time;
 use twoticks_core::event::{
     Category, CategoryEvent, Claim, Event, MessageEvent, Pricing, Sign, Source, Status, TapEvent,
 };
-use twoticks_core::ids::{Hash, PhoneNumber, Template, Text};
+use twoticks_core::ids::{ChannelId, Hash, PhoneNumber, Template, Text};
 use twoticks_store::journal::Position;
-use twoticks_store::ledger::Kind;
+use twoticks_store::ledger::{Entry, Kind, Ledger};
 
 use super::columns::{Column, integer, integer_if, json, made_if, text, text_if, time};
+use super::{ControlError, Sink, Work};
+
+/// How many entries of the journal are read together, at most; the list itself bounds their bodies.
+const ENTRIES_MAX: usize = 64;
+/// About so many facts are read together: where entries have many, fewer entries are.
+const FACTS: usize = 16_384;
 
 /// A fact and the entry that it came with.
 pub(super) struct Row {
-    pub(super) position: Position,
-    pub(super) index: usize,
-    pub(super) kind: Kind,
-    pub(super) accepted: Time,
-    pub(super) event: Event,
+    position: Position,
+    index: usize,
+    kind: Kind,
+    accepted: Time,
+    event: Event,
+}
+
+/// Gives the facts of `channels` (of all if `None`) up to the entry `until` away. Blocks.
+pub(super) fn rows(
+    work: &Work,
+    ledger: &dyn Ledger,
+    channels: Option<Vec<ChannelId>>,
+    (until, handle): (Position, &Handle),
+    sink: &mut Sink<'_, Row>,
+) -> Result<(), ControlError> {
+    let channels: Option<HashSet<ChannelId>> =
+        channels.map(|channels| channels.into_iter().collect());
+    let (mut next, mut most) = (1, 1);
+    while next <= until {
+        work.go_on()?;
+        let page = handle.block_on(ledger.entries(next, most))?;
+        let Some(last) = page.last() else { break };
+        next = last.position + 1;
+        let facts: usize = page.iter().map(|entry| entry.batch.events.len()).sum();
+        most = if facts > FACTS { most / 2 } else { most * 2 }.clamp(1, ENTRIES_MAX);
+        for Entry { position, batch } in page {
+            if position > until || !work.span.contains(batch.accepted) {
+                continue;
+            }
+            let (kind, accepted) = (batch.kind, batch.accepted);
+            for (index, event) in batch.events.into_iter().enumerate() {
+                if channels.as_ref().is_none_or(|channels| channels.contains(event.channel())) {
+                    sink(&Row { position, index, kind, accepted, event })?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Row {

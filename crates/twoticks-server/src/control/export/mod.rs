@@ -31,7 +31,7 @@ use twoticks_core::clock::Time;
 use twoticks_core::ids::ChannelId;
 use twoticks_store::directory::names::Uid;
 use twoticks_store::journal::Position;
-use twoticks_store::ledger::{Entry, Ledger};
+use twoticks_store::ledger::Ledger;
 use twoticks_store::scan::{self, Row, Scan, Scanned};
 
 use self::columns::{Column, Field, in_utc};
@@ -45,8 +45,6 @@ use crate::settings::Zone;
 
 /// Who wrote the file.
 const PROGRAM: &str = concat!("twoticks ", env!("CARGO_PKG_VERSION"));
-/// How many entries of the journal are read together; their bodies are bounded by the list itself.
-const ENTRIES: usize = 256;
 /// What has to be known about money in any export.
 const CURRENCY: &str = "costs are in millionths of the currency beside them, as the provider told \
                         them; no rate card and no exchange rate is applied";
@@ -248,28 +246,7 @@ fn write(work: &Work, rows: Rows, part: &Part, handle: &Handle) -> Result<Summar
             Ok(())
         }),
         Rows::Events(ledger, channels, until) => encode(work, events::columns(), part, |sink| {
-            let is_asked_for = |channel: &ChannelId| {
-                channels.as_ref().is_none_or(|channels| channels.contains(channel))
-            };
-            let mut next = 1;
-            while next <= until {
-                work.go_on()?;
-                let page = handle.block_on(ledger.entries(next, ENTRIES))?;
-                let Some(last) = page.last() else { break };
-                next = last.position + 1;
-                for Entry { position, batch } in page {
-                    if position > until || !work.span.contains(batch.accepted) {
-                        continue;
-                    }
-                    let (kind, accepted) = (batch.kind, batch.accepted);
-                    for (index, event) in batch.events.into_iter().enumerate() {
-                        if is_asked_for(event.channel()) {
-                            sink(&events::Row { position, index, kind, accepted, event })?;
-                        }
-                    }
-                }
-            }
-            Ok(())
+            events::rows(work, &*ledger, channels, (until, handle), sink)
         }),
     }
 }

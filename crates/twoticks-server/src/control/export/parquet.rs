@@ -169,3 +169,45 @@ fn as_io(error: ParquetError) -> io::Error {
         other => io::Error::other(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+    use super::*;
+
+    fn rows_of_groups(texts: impl IntoIterator<Item = usize>) -> Vec<i64> {
+        let field = |name: &'static str, kind, optional| Field {
+            name: name.into(),
+            kind,
+            optional,
+            unit: "",
+            meaning: "A field.".into(),
+        };
+        let fields = [field("n", Kind::Integer, false), field("text", Kind::Text, true)];
+        let mut parquet = Parquet::begin(&fields, Vec::new()).unwrap();
+        for length in texts {
+            let text = match length {
+                0 => Value::Missing,
+                length => Value::Text("x".repeat(length).into()),
+            };
+            parquet.row(&[Value::Integer(7), text]).unwrap();
+        }
+        let file = Bytes::from(parquet.finish().unwrap());
+        let reader = SerializedFileReader::new(file).unwrap();
+        reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect()
+    }
+
+    #[test]
+    fn a_row_group_ends_at_its_rows_or_at_its_bytes() {
+        let rows = |n: usize| std::iter::repeat_n(0, n);
+        let most = i64::try_from(ROW_GROUP_ROWS).unwrap();
+        assert_eq!(rows_of_groups(rows(0)), [0; 0]);
+        assert_eq!(rows_of_groups(rows(1)), [1]);
+        assert_eq!(rows_of_groups(rows(ROW_GROUP_ROWS)), [most]);
+        assert_eq!(rows_of_groups(rows(ROW_GROUP_ROWS + 1)), [most, 1]);
+        let half = ROW_GROUP_BYTES / 2;
+        assert_eq!(rows_of_groups([half, half, 1]), [2, 1]);
+        assert_eq!(rows_of_groups([half, half - 1, 1, 1]), [3, 1]);
+    }
+}

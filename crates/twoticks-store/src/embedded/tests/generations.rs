@@ -215,7 +215,7 @@ async fn a_scan_ends_with_an_error_when_the_engine_is_opened_again() {
     let scan = Scan { what: What::Messages, channels: None };
     let whole = View::new(Arc::clone(&shared), &scan).unwrap();
     assert_eq!(whole.position, still.position);
-    assert!(whole.map(Result::unwrap).flatten().count() > 9);
+    assert!(whole.flat_map(Result::unwrap).count() > 9);
     let mut cut = View::new(Arc::clone(&shared), &scan).unwrap();
     // The view holds nothing that keeps the engine from being opened again.
     shared.slot.reopen().unwrap();
