@@ -172,6 +172,7 @@ fn as_io(error: ParquetError) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use parquet::file::metadata::RowGroupMetaData;
     use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
     use super::*;
@@ -195,7 +196,7 @@ mod tests {
         }
         let file = Bytes::from(parquet.finish().unwrap());
         let reader = SerializedFileReader::new(file).unwrap();
-        reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect()
+        reader.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect()
     }
 
     #[test]
