@@ -39,5 +39,8 @@ conformance/guide.sh "$ready"
 kill "$server"; wait "$server" || true; server=""
 "$PROGRAM" verify --data-dir "$folder/demo"
 
+echo "== exports of the demo in DuckDB"
+conformance/export.sh "$PROGRAM" "$folder/demo"
+
 echo "== sends, webhooks and metrics of two tenants"
 conformance/.work/py-new/bin/python conformance/py/check_counts.py --program "$PROGRAM" --folder "$folder/counts"
