@@ -215,7 +215,8 @@ impl WhatsApp {
             let count = lanes.len().max(1);
             let mut shares: Vec<Vec<Parcel>> = (0..count).map(|_| Vec::new()).collect();
             for (index, parcel) in parcels.into_iter().enumerate() {
-                if let Some(share) = shares.get_mut(index % count) {
+                let lane = parcel.lane(count).unwrap_or(index % count);
+                if let Some(share) = shares.get_mut(lane) {
                     share.push(parcel);
                 }
             }
