@@ -19,7 +19,8 @@ pub(super) fn number(out: &mut Vec<u8>, number: i64) {
 pub(super) fn text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\' | b'/');
-    if text.bytes().all(is_plain) {
+    // Without an early end, so that many bytes are looked at at once.
+    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         out.extend_from_slice(text.as_bytes());
     } else {
         escaped(out, text);
