@@ -22,11 +22,13 @@ use twoticks_store::directory::model::{AccessKey, Account, Channel, Number, Owne
 use twoticks_store::directory::names::{AccessKeyId, Secret, Uid};
 use twoticks_store::directory::{self, Change, Directory};
 use twoticks_store::ledger::Ledger;
+use twoticks_store::memory::MemoryLedger;
 
 use crate::dice::{mix, seed_of, seed_of_name};
 use crate::doors;
 use crate::fixtures::{FixtureError, Fixtures, number_of};
 use crate::renewable::Renewable;
+use crate::tenants;
 use crate::whatsapp::{Config, WhatsApp};
 
 /// How many refusals are remembered.
@@ -139,11 +141,21 @@ impl Emulator {
         let _alone = self.introducing.lock().await;
         let begin = async {
             let Renewal { ledger, directory, fresh, founding, fixtures: _ } = renewal;
-            let old = ledger.now();
+            let (ledger, directory) = (ledger.turn().await, directory.turn().await);
+            let old = ledger.used();
             old.close().await.map_err(|error| NotReset::Store(error.to_string()))?;
             drop(old);
+            // The old ledger lets go of its folder only when nobody has it any more. If there is no
+            // new one, everything is refused until a reset succeeds.
+            let closed = MemoryLedger::new();
+            closed.close().await.map_err(|error| NotReset::Store(error.to_string()))?;
+            let old = ledger.replace(Arc::new(closed));
             let fresh = Arc::clone(fresh);
-            let made = tokio::task::spawn_blocking(move || fresh()).await;
+            let making = move || {
+                drop(old);
+                fresh()
+            };
+            let made = tokio::task::spawn_blocking(making).await;
             let made = made.unwrap_or_else(|error| Err(error.to_string()));
             let (new_ledger, new_directory) = made.map_err(NotReset::Store)?;
             new_directory.change(founding.clone()).await?;
@@ -155,7 +167,7 @@ impl Emulator {
         self.errors().clear();
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(fixtures) = &renewal.fixtures
-            && let Some(account) = app.directory.snapshot().accounts().next()
+            && let Some(account) = tenants::first_account(&app.directory.snapshot())
         {
             fixtures.load(app, &self.whatsapp, &account.uid).await?;
         }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Answer, Around, NotDone, Question};
 use crate::fixtures::{FixtureError, Fixtures, shown};
-use crate::parameters;
+use crate::{parameters, tenants};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,9 +25,10 @@ pub(super) async fn fixtures(around: Around, question: Question) -> Answer {
             .ok_or_else(|| NotDone::Asked(format!("there is no access key `{key}`")))?,
         None => {
             let snapshot = app.directory.snapshot();
-            let first = snapshot.accounts().next();
-            let first = first.ok_or_else(|| NotDone::Asked("there is no account".to_owned()))?;
-            first.uid.clone()
+            let account = tenants::first_account(&snapshot);
+            let account =
+                account.ok_or_else(|| NotDone::Asked("there is no account".to_owned()))?;
+            account.uid.clone()
         }
     };
     if question.is_post {
