@@ -55,6 +55,12 @@ pub(crate) enum Command {
     /// folder is `./twoticks-emulator`, or what `--data-dir` names. With `--json` it prints one
     /// line when it is ready.
     Emulate(emulate::Args),
+    /// Makes six calls to the running demo, and prints what each proves.
+    ///
+    /// The calls are made with `curl`, and with the official SDK for Python where that is
+    /// installed. `--data-dir` names the demo's folder. Exit status 1 if a call does not prove
+    /// what it should.
+    Tour,
     /// Makes a data folder, a key file, a configuration, an account, its root key and a channel.
     Init(Init),
     /// Access keys, and whose they are: accounts, users, sessions.
