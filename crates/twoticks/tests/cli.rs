@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+#[path = "cli/emulate.rs"]
+mod emulate;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};

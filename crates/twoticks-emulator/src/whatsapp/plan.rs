@@ -89,7 +89,11 @@ impl State {
             return Err(refuse(131_062, "an authentication template needs a phone number"));
         }
         let has_window = self.has_window(from, to, now);
-        let seed = self.config.seed;
+        let config = self.config;
+        let seed = match config.after {
+            0 => config.seed,
+            after => seed_of(config.seed, after),
+        };
         let line = self.line(channel);
         line.sent += 1;
         let seed = seed_of(seed_of_name(seed, channel.as_str()), line.sent);

@@ -32,6 +32,9 @@ pub(super) const WINDOW: i64 = DAY;
 pub struct Config {
     /// What everything comes from.
     pub seed: u64,
+    /// How much had been recorded before it began, in a folder that is used again: ids that were
+    /// given out then are not given out once more.
+    pub after: u64,
     /// Which version of the Graph API webhooks follow.
     pub version: Version,
     /// How lives have to end.
