@@ -409,6 +409,21 @@ fn a_second_signal_ends_the_server_at_once() {
 }
 
 #[test]
+fn a_server_that_says_it_is_ready_stops_in_order_from_then_on() {
+    let place = Place::set_up();
+    // Who does not listen to signals yet is ended by most of them.
+    for _ in 0..5 {
+        for command in [&["serve"][..], &["emulate", "--memory"]] {
+            let args = [command, &["--listen", "127.0.0.1:0", "--json"]].concat();
+            let mut server = place.start(&args);
+            let ready = read_line(&mut server.out());
+            assert!(ready.contains("\"endpoint\""), "{ready}");
+            assert_eq!(server.stop(), 0, "{command:?}");
+        }
+    }
+}
+
+#[test]
 fn a_socket_that_a_dead_server_left_is_no_obstacle() {
     let place = Place::set_up();
     let mut server = place.start(&["serve", "--listen", "127.0.0.1:0"]);

@@ -32,6 +32,7 @@ use self::state::State;
 use crate::book::Book;
 use crate::chaos::Chaos;
 use crate::clock::{NotTurned, TurnedClock};
+use crate::life::Outcome;
 use crate::post::Lane;
 
 /// How many connections webhooks come over.
@@ -269,6 +270,17 @@ impl WhatsApp {
     #[must_use]
     pub fn chaos_of(&self, channel: &ChannelId) -> Chaos {
         self.state().chaos_of(channel)
+    }
+
+    /// How lives of one channel have to end, whatever holds for the others.
+    pub fn set_outcome(&self, channel: &ChannelId, outcome: Outcome) {
+        self.state().line(channel).outcome = Some(outcome);
+    }
+
+    /// How lives of a channel have to end.
+    #[must_use]
+    pub fn outcome_of(&self, channel: &ChannelId) -> Outcome {
+        self.state().outcome_of(channel)
     }
 
     /// Whether opened links of a channel are told (Marketing Messages API).
