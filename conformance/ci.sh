@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The real clients against `twoticks demo` of this checkout: the conformance suites with a plain
-# key and with a temporary one, the programs of docs/guide/sdk.md, then sends, webhooks and metrics
-# of two tenants against a model.
+# key and with a temporary one, the programs of docs/guide/sdk.md, the examples of
+# docs/guide/testing.md, then sends, webhooks and metrics of two tenants against a model.
 #   conformance/ci.sh            (builds the release program if it is not there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,6 +38,9 @@ echo "== the programs of docs/guide/sdk.md"
 conformance/guide.sh "$ready"
 kill "$server"; wait "$server" || true; server=""
 "$PROGRAM" verify --data-dir "$folder/demo"
+
+echo "== the examples of docs/guide/testing.md"
+PROGRAM="$PROGRAM" conformance/testing.sh
 
 echo "== sends, webhooks and metrics of two tenants"
 conformance/.work/py-new/bin/python conformance/py/check_counts.py --program "$PROGRAM" --folder "$folder/counts"
