@@ -39,6 +39,9 @@ conformance/guide.sh "$ready"
 kill "$server"; wait "$server" || true; server=""
 "$PROGRAM" verify --data-dir "$folder/demo"
 
+echo "== exports of the demo in DuckDB"
+conformance/export.sh "$PROGRAM" "$folder/demo"
+
 echo "== the examples of docs/guide/testing.md"
 PROGRAM="$PROGRAM" conformance/testing.sh
 

@@ -15,27 +15,26 @@ use crate::meta::UPDATES_MAX;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 
-/// One thing that goes wrong.
+/// One thing that goes wrong; [`Profile::help`] says how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
-    /// Every third thing is told again, up to three times, some of it days later; every tenth body
-    /// is repeated whole.
+    /// Things are told again, and bodies repeated.
     Duplicate,
-    /// What happened later is told earlier: everything comes up to six hours late, and shuffled.
+    /// What happened later is told earlier.
     Reorder,
-    /// Every fifth thing comes one to six days late.
+    /// Some things come days late.
     Delay,
-    /// Every fourth body is lost, or its answer is, and repeated.
+    /// Bodies or their answers are lost.
     Drop,
-    /// Bodies of 1 to 1,000 updates, mostly small ones.
+    /// Bodies are of any size.
     Batch,
-    /// Every fourth body arrives cut short at first.
+    /// Bodies are cut short.
     Truncate,
-    /// Every fourth body comes with somebody else's signature at first.
+    /// Somebody else signs.
     Forge,
-    /// Everything of ten minutes comes at once, 3,000 statuses a second and number.
+    /// Much comes at once.
     Burst,
-    /// Nothing comes for an hour and a half out of every six, and then all of it.
+    /// Nothing comes, and then all of it.
     Silence,
 }
 
@@ -52,6 +51,34 @@ impl Profile {
         Self::Burst,
         Self::Silence,
     ];
+
+    /// What happens, in a sentence.
+    #[must_use]
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Duplicate => {
+                "Every third thing is told again, up to three times, every tenth of those days \
+                 later; every tenth body is repeated whole."
+            }
+            Self::Reorder => "Everything comes up to six hours late, and shuffled.",
+            Self::Delay => "Every fifth thing comes one to six days late.",
+            Self::Drop => "Every fourth body is lost, or the answer to it is, and repeated.",
+            Self::Batch => {
+                "Bodies have 1 to 1,000 updates, every size from a power of two to the next as likely."
+            }
+            Self::Truncate => {
+                "Every fourth body arrives cut short at first, or breaks off in its midst."
+            }
+            Self::Forge => "Every fourth body comes with the signature of another secret at first.",
+            Self::Burst => {
+                "Everything of ten minutes comes at once: 3,000 statuses a second where time goes \
+                 by, as fast as they are taken where the clock is turned."
+            }
+            Self::Silence => {
+                "Nothing comes for the first hour and a half of every six, and then all of it."
+            }
+        }
+    }
 
     /// The word for it.
     #[must_use]

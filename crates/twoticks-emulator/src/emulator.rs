@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -22,6 +23,7 @@ use twoticks_store::directory::model::{AccessKey, Account, Channel, Number, Owne
 use twoticks_store::directory::names::{AccessKeyId, Secret, Uid};
 use twoticks_store::directory::{self, Change, Directory};
 use twoticks_store::ledger::Ledger;
+use twoticks_store::memory::MemoryLedger;
 
 use crate::dice::{mix, seed_of, seed_of_name};
 use crate::doors;
@@ -31,6 +33,10 @@ use crate::whatsapp::{Config, WhatsApp};
 
 /// How many refusals are remembered.
 const ERRORS_MAX: usize = 1_000;
+/// How long calls that are under way may go on using a ledger that is replaced.
+const USED_FOR_MAX: Duration = Duration::from_secs(20);
+/// After which time it is looked at again.
+const PAUSE: Duration = Duration::from_millis(2);
 /// The longest refusal that is looked into, in bytes.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
@@ -139,9 +145,7 @@ impl Emulator {
         let _alone = self.introducing.lock().await;
         let begin = async {
             let Renewal { ledger, directory, fresh, founding, fixtures: _ } = renewal;
-            let old = ledger.now();
-            old.close().await.map_err(|error| NotReset::Store(error.to_string()))?;
-            drop(old);
+            close(ledger).await?;
             let fresh = Arc::clone(fresh);
             let made = tokio::task::spawn_blocking(move || fresh()).await;
             let made = made.unwrap_or_else(|error| Err(error.to_string()));
@@ -247,6 +251,26 @@ impl Emulator {
         }
         errors.push_back(refused);
     }
+}
+
+/// Closes the ledger and waits until nobody uses it any more, so that its folder can be taken
+/// again. What is to be recorded meanwhile is refused, as by a server that stops.
+async fn close(ledger: &Renewable<dyn Ledger>) -> Result<(), NotReset> {
+    let failed = |error: twoticks_store::error::Error| NotReset::Store(error.to_string());
+    let closed = Arc::new(MemoryLedger::new());
+    closed.close().await.map_err(failed)?;
+    let old = ledger.replace(closed);
+    old.close().await.map_err(failed)?;
+    let mut waited = Duration::ZERO;
+    while Arc::strong_count(&old) > 1 {
+        if waited > USED_FOR_MAX {
+            let why = format!("its ledger is still used after {} s", USED_FOR_MAX.as_secs());
+            return Err(NotReset::Store(why));
+        }
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
+    }
+    Ok(())
 }
 
 /// The uid of the account that a key makes.

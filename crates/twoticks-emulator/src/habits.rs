@@ -21,6 +21,22 @@ const HOUR: i64 = 60 * MINUTE;
 pub struct Delay(&'static [(u64, i64)]);
 
 impl Delay {
+    /// Within which of its milliseconds that share lies, in ten-thousandths; for people to read.
+    #[must_use]
+    pub fn quantile(self, share: u64) -> i64 {
+        let above = self.0.partition_point(|(up_to, _)| *up_to < share);
+        let low = above.checked_sub(1).and_then(|below| self.0.get(below));
+        match (low, self.0.get(above)) {
+            (Some((from, low)), Some((to, high))) => {
+                let part = i64::try_from(share - from).unwrap_or(0);
+                let whole = i64::try_from(to - from).unwrap_or(1).max(1);
+                low + (high - low) * part / whole
+            }
+            (_, Some((_, only))) | (Some((_, only)), None) => *only,
+            (None, None) => 0,
+        }
+    }
+
     /// A delay, in milliseconds.
     pub fn draw(self, dice: &mut Dice) -> i64 {
         let roll = dice.below(10_000);
@@ -68,6 +84,15 @@ pub const TAPPING: Delay =
 pub const CONTRADICTING: Delay = Delay(&[(0, SECOND), (10_000, 10 * MINUTE)]);
 /// How long after a template is handed in it is reviewed.
 pub const REVIEWING: Delay = Delay(&[(0, 20 * SECOND), (8_000, 3 * MINUTE), (10_000, 20 * HOUR)]);
+
+/// Every delay, by what it is from and to.
+pub const DELAYS: [(&str, Delay); 5] = [
+    ("accepted to `sent`", SENDING),
+    ("`sent` to `delivered`", DELIVERING),
+    ("`delivered` to `read`", READING),
+    ("read to tapped, and from tap to tap", TAPPING),
+    ("a template handed in to its review", REVIEWING),
+];
 
 /// What a message is for; a free-form one is service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,7 +147,7 @@ const fn market(
 }
 
 /// Everywhere else.
-const ELSEWHERE: Market =
+pub const ELSEWHERE: Market =
     market(("XX", ""), 0, (22, 150), [760, 860, 880, 900], [120, 160], 60_400);
 
 /// Every market that has habits of its own.

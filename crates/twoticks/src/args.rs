@@ -4,6 +4,8 @@
 //! holds: every command has help that is a sentence, data goes to standard output, all else to
 //! standard error, and the exit status is 0, 1 (it did not work) or 2 (wrong usage).
 
+pub(crate) mod export;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -55,6 +57,12 @@ pub(crate) enum Command {
     /// folder is `./twoticks-emulator`, or what `--data-dir` names. With `--json` it prints one
     /// line when it is ready.
     Emulate(emulate::Args),
+    /// Makes six calls to the running demo, and prints what each proves.
+    ///
+    /// The calls are made with `curl`, and with the official SDK for Python where that is
+    /// installed. `--data-dir` names the demo's folder. Exit status 1 if a call does not prove
+    /// what it should.
+    Tour,
     /// Makes a data folder, a key file, a configuration, an account, its root key and a channel.
     Init(Init),
     /// Access keys, and whose they are: accounts, users, sessions.
@@ -86,6 +94,13 @@ pub(crate) enum Command {
     /// With a file, takes in an exported journal instead: the lines of `import`. Exit status 0 if
     /// nothing is dead any more, 1 otherwise.
     Replay(Replay),
+    /// Writes totals, messages or events into a file: CSV, NDJSON or Parquet, with a manifest.
+    ///
+    /// Works while the server runs, which then writes the file. The manifest is beside the file,
+    /// as `FILE.manifest.json`, and says what the file is: query, zone, journal position, rules,
+    /// columns, SHA-256.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Rebuilds the ledger from the journal and compares. Exit status 1 if there is a difference.
     Verify,
     /// Says what the server would say to a recorded request, and where a signature goes wrong.

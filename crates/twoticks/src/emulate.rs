@@ -115,7 +115,7 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     world.emulator.whatsapp.listen_at(address).await;
     world.run();
     let now = world.app.clock.now().0;
-    let line = world::ready_line(&world.app, address, &tenants, (now, now));
+    let line = world::ready_line(&world.app, address, &tenants, &[], (now, now));
     if let Some(folder) = folder {
         world::keep_ready_line(folder, &line)?;
     }

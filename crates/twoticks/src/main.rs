@@ -14,12 +14,14 @@ mod config;
 mod demo;
 mod doctor;
 mod emulate;
+mod export;
 mod import;
 mod init;
 mod marker;
 mod output;
 mod reach;
 mod serve;
+mod tour;
 mod values;
 mod world;
 
@@ -77,6 +79,9 @@ async fn run(cli: Cli) -> Result<bool> {
             overrides.listen.clone_from(&args.listen);
             overrides.data_folder.get_or_insert_with(|| DEMO_FOLDER.into());
         }
+        args::Command::Tour => {
+            overrides.data_folder.get_or_insert_with(|| DEMO_FOLDER.into());
+        }
         args::Command::Emulate(args) => {
             overrides.listen.clone_from(&args.listen);
             overrides.data_folder.get_or_insert_with(|| EMULATOR_FOLDER.into());
@@ -99,6 +104,7 @@ async fn run(cli: Cli) -> Result<bool> {
             Box::pin(emulate::run(&config, &args, as_json)).await.map(|()| true)
         }
         args::Command::Demo(args) => demo::run(&config, &args, as_json).await.map(|()| true),
+        args::Command::Tour => tour::run(&config.data.folder, as_json).await,
         args::Command::Init(args) => init::run(&config, clock, &args, as_json).await.map(|()| true),
         args::Command::Doctor => doctor::run(&config, clock, as_json).await,
         args::Command::Config => shown(&config, as_json).map(|()| true),
@@ -129,6 +135,7 @@ async fn run(cli: Cli) -> Result<bool> {
             })
             .await
         }
+        args::Command::Export(args) => export::run(&config, args, as_json).await,
         args::Command::Verify => verify(&config, as_json).await,
     }
 }

@@ -117,17 +117,32 @@ pub(crate) fn make_folder(folder: &Path, key_file: Option<&Path>, marker: &Marke
     Ok(())
 }
 
-/// What a script needs of a world that is ready: design's ready line.
+/// What a script needs of a world that is ready, in one line. What is of the first channel comes
+/// first in each list, and of its templates those in `first`.
 pub(crate) fn ready_line(
     app: &App,
     address: SocketAddr,
     tenants: &Tenants,
+    first: &[&str],
     (start, end): (i64, i64),
 ) -> Value {
     let Tenants { account, admin, denied, session, channels } = tenants;
     let snapshot = app.directory.snapshot();
     let shown = fixtures::shown(&snapshot, &account.uid);
-    let first = channels.first();
+    let field = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    let sorted = |name: &str, id: &str| {
+        let mut rows = shown.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        let place = |row: &Value| {
+            let of = field(row, id);
+            let channel = channels.iter().position(|it| Some(it.id.as_str()) == of.as_deref());
+            let code = field(row, "code");
+            let template = first.iter().position(|it| Some(*it) == code.as_deref());
+            (channel.unwrap_or(usize::MAX), template.unwrap_or(usize::MAX))
+        };
+        rows.sort_by_key(place);
+        rows
+    };
+    let one = channels.first();
     json!({
         "endpoint": format!("http://{address}"),
         "dashboard": dashboard(app, address, tenants),
@@ -142,13 +157,13 @@ pub(crate) fn ready_line(
             "access_key_id": session.id, "access_key_secret": session.secret.expose(),
             "security_token": session.token.expose(),
         },
-        "app_secret": first.and_then(|it| it.app_secrets.last()).map(Secret::expose),
-        "verify_token": first.map(|it| it.verify_token.expose()),
-        "receipts_secret": first.map(|it| it.receipts_secret.expose()),
-        "channel": first.map(|it| &it.id),
-        "channels": shown.get("channels"),
-        "numbers": shown.get("numbers"),
-        "templates": shown.get("templates"),
+        "app_secret": one.and_then(|it| it.app_secrets.last()).map(Secret::expose),
+        "verify_token": one.map(|it| it.verify_token.expose()),
+        "receipts_secret": one.map(|it| it.receipts_secret.expose()),
+        "channel": one.map(|it| &it.id),
+        "channels": sorted("channels", "id"),
+        "numbers": sorted("numbers", "channel"),
+        "templates": sorted("templates", "channel"),
         "data": {"start": start, "end": end},
     })
 }

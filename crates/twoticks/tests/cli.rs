@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+#[path = "cli/export.rs"]
+mod export;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
@@ -541,7 +544,12 @@ fn a_demo_prints_one_line_and_is_the_same_for_the_same_seed() {
     assert_eq!(one.0["channels"].as_array().unwrap().len(), 3);
     assert_eq!(one.0["numbers"].as_array().unwrap().len(), 6);
     assert_eq!(one.0["templates"].as_array().unwrap().len(), 16);
-    assert_eq!(one.0["templates"][0]["category"].as_str(), Some("marketing"));
+    assert_eq!(one.0["templates"][0]["code"], "demo_promo");
+    for list in ["numbers", "templates", "channels"] {
+        let first = &one.0[list][0];
+        let of = if list == "channels" { &first["id"] } else { &first["channel"] };
+        assert_eq!(*of, one.0["channel"], "{list}: what is of the first channel comes first");
+    }
 
     let again = tell("one");
     assert_eq!(again.0["admin"], one.0["admin"], "kept for a second run");

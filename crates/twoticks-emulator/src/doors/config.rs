@@ -1,5 +1,7 @@
 //! Health, beginning anew, chaos, and what can be set.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use twoticks_core::ids::ChannelId;
@@ -88,6 +90,7 @@ pub(super) async fn chaos(around: Around, question: Question) -> Answer {
         "profiles": holds.to_string(),
         "channel": channel,
         "all": Profile::ALL.map(Profile::as_str),
+        "help": Profile::ALL.iter().map(|it| (it.as_str(), it.help())).collect::<BTreeMap<_, _>>(),
     }))
 }
 

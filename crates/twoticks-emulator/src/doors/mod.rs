@@ -244,8 +244,10 @@ async fn own_site_only(request: Request, next: Next) -> Response {
     let foreign = |headers: &HeaderMap| {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text("host").unwrap_or_default();
-        let is_foreign =
-            |origin: &str| origin.split_once("://").is_none_or(|(_, authority)| authority != host);
+        let is_foreign = |origin: &str| {
+            let authority = origin.split_once("://").map(|(_, authority)| authority);
+            authority != Some(host) || !is_this_machine(host)
+        };
         text("origin").is_some_and(is_foreign)
             || matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"))
     };
@@ -254,6 +256,14 @@ async fn own_site_only(request: Request, next: Next) -> Response {
         return answer(StatusCode::FORBIDDEN, &json!({ "error": error }));
     }
     next.run(request).await
+}
+
+/// Whether a page under that name can only come from here: any other name can be made to point
+/// here by whoever owns it.
+fn is_this_machine(authority: &str) -> bool {
+    let is_address = authority.parse::<std::net::SocketAddr>().is_ok()
+        || authority.parse::<std::net::IpAddr>().is_ok();
+    is_address || authority.split(':').next() == Some("localhost")
 }
 
 impl Around {

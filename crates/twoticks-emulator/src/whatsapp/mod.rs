@@ -107,8 +107,14 @@ impl WhatsApp {
         self.woken.notify_one();
     }
 
-    /// Tells what is due, when it is due, until `stop`.
+    /// Tells what is due, when it is due, until `stop`; then it hangs up, since a server that
+    /// stops waits for those who are connected to it.
     pub async fn run(&self, stop: &CancellationToken) {
+        self.run_until(stop).await;
+        self.lanes.lock().await.clear();
+    }
+
+    async fn run_until(&self, stop: &CancellationToken) {
         loop {
             let wait = self.state().next_due().and_then(|due| self.clock.until(due));
             tokio::select! {

@@ -66,6 +66,10 @@ impl State {
     ) -> Result<(String, Vec<Life>), Refused> {
         let Outgoing { channel, from, to, template, sign, parameters, call: _ } = outgoing;
         let refuse = |code: u32, why: &str| Refused::Rejected(format!("(#{code}) {why}"));
+        if self.pending() >= self.pending_max {
+            let why = "so much waits to be told that nothing more is taken; turn its clock";
+            return Err(Refused::Unavailable(why.to_owned()));
+        }
         let number = snapshot
             .number(from)
             .filter(|number| number.channel == *channel)

@@ -20,6 +20,8 @@ use crate::meta::{Price, Version};
 pub(super) const REMEMBERED_MAX: usize = 1_000;
 /// The longest body that is remembered with its text, in bytes.
 pub(super) const BODY_REMEMBERED_MAX: usize = 64 << 10;
+/// How many things may wait to be told; what is sent beyond it is refused until some are.
+pub(super) const PENDING_MAX: usize = 2_000_000;
 /// How many conversations are remembered as open.
 const WINDOWS_MAX: usize = 100_000;
 /// How long a business may answer freely, in milliseconds (Meta: 24 hours).
@@ -243,6 +245,8 @@ pub(super) struct State {
     /// When somebody last wrote to a number.
     windows: HashMap<(PhoneNumber, String), Time>,
     sequence: u64,
+    /// [`PENDING_MAX`], but for tests.
+    pub(super) pending_max: usize,
     /// How many times parcels were made: chance on the way is another each time.
     pub(super) rounds: u64,
 }
@@ -259,6 +263,7 @@ impl State {
             changes: BTreeMap::new(),
             windows: HashMap::new(),
             sequence: 0,
+            pending_max: PENDING_MAX,
             rounds: 0,
         }
     }

@@ -308,6 +308,7 @@ async fn a_page_of_another_site_turns_nothing() {
     for (name, value, is_foreign) in [
         ("origin", "https://evil.example", true),
         ("origin", "null", true),
+        ("origin", &format!("http://{}", emulated.lane.host()), false),
         ("sec-fetch-site", "cross-site", true),
         ("sec-fetch-site", "none", false),
     ] {

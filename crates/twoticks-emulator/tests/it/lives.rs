@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use twoticks_core::clock::{Clock as _, DAY, SECOND};
 use twoticks_core::event::Category;
+use twoticks_emulator::book::Book;
 use twoticks_emulator::chaos::{Chaos, Profile};
 use twoticks_emulator::meta::Version;
 use twoticks_emulator::whatsapp::{Config, Standing};
@@ -243,7 +244,7 @@ async fn a_receiver_that_is_away_is_told_everything_when_it_is_back() {
     emulated.whatsapp.listen_at(address).await;
     emulated.whatsapp.flush().await.unwrap();
     assert!(emulated.compare("after an outage").await > 50);
-    let lost = emulated.whatsapp.read_book(|book| book.lost());
+    let lost = emulated.whatsapp.read_book(Book::lost);
     assert_eq!(lost, 0);
     emulated.stop().await;
 }
@@ -258,7 +259,7 @@ async fn what_nobody_takes_for_a_week_is_given_up() {
     emulated.advance(9 * DAY).await;
     emulated.whatsapp.listen_at(address).await;
     emulated.whatsapp.flush().await.unwrap();
-    assert_eq!(emulated.whatsapp.read_book(|book| book.lost()), 5);
+    assert_eq!(emulated.whatsapp.read_book(Book::lost), 5);
     assert_eq!(emulated.compare("given up").await, 0);
     emulated.stop().await;
 }

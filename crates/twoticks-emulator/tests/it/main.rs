@@ -12,3 +12,4 @@ mod chaos;
 mod doors;
 mod harness;
 mod lives;
+mod page;

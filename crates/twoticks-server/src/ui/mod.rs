@@ -17,6 +17,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use twoticks_store::directory::names::Uid;
 
+use crate::access::nonce::Used;
 use crate::app::App;
 
 pub use ticket::link;
@@ -109,6 +110,9 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// Whose nonces used links are: no access key has such a name.
+const LINKS: &str = "dashboard link";
+
 /// Finds who is looking: by the link they came with, else by their cookie, else, in a rehearsal,
 /// its first account.
 fn visitor(
@@ -119,7 +123,10 @@ fn visitor(
     let now = app.clock.now();
     let directory = app.directory.snapshot();
     let is_there = |account: &Uid| directory.account(account.as_str()).is_some();
-    let by_link = query.and_then(|given| ticket::of_link(&app.keys, now, given));
+    // A link lets in once; whoever it let in has a cookie.
+    let is_first = |given: &str| app.gate.nonces.use_once(LINKS, given, now) == Used::First;
+    let by_link =
+        query.and_then(|given| ticket::of_link(&app.keys, now, given).filter(|_| is_first(given)));
     if let Some(account) = by_link.filter(is_there) {
         return Ok(Visitor { cookie: Some(ticket::cookie(&app.keys, now, &account)), account });
     }

@@ -1,5 +1,6 @@
-//! Tickets: who may look at an account's pages. A link is good for a quarter of an hour and gives
-//! a cookie for a week; both are sealed under the key file, so nothing about them is stored.
+//! Tickets: who may look at an account's pages. A link is good once, for a quarter of an hour, and
+//! gives a cookie for a week; both are sealed under the key file, so nothing about them is stored
+//! but which links were used, until they would have expired.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -25,7 +25,9 @@ pub(super) fn print(
     folder: &Path,
     as_json: bool,
 ) -> Result<()> {
-    let line = world::ready_line(&world.app, address, tenants, (told.start, told.end));
+    let codes = BUSINESSES.iter().flat_map(|business| business.templates);
+    let codes: Vec<&str> = codes.map(|template| template.code).collect();
+    let line = world::ready_line(&world.app, address, tenants, &codes, (told.start, told.end));
     world::keep_ready_line(folder, &line)?;
     if as_json {
         return output::value(true, &line);
