@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The real clients against this checkout. Against `twoticks demo`: the conformance suites with a
-# plain key and with a temporary one, and the programs of docs/guide/sdk.md. Against `twoticks
-# emulate` with fixtures.json loaded and its clock turned: the suites again. Then sends, webhooks
-# and metrics of two tenants against a model, and under every chaos profile against the emulator's
-# book.
+# plain key and with a temporary one, the programs of docs/guide/sdk.md, exports of it in DuckDB.
+# Against `twoticks emulate` with fixtures.json loaded and its clock turned: the suites again. Then
+# the examples of docs/guide/testing.md, sends, webhooks and metrics of two tenants against a model,
+# and under every chaos profile against the emulator's book.
 #   conformance/ci.sh            (builds the release program if it is not there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,8 +44,11 @@ start demo --data-dir "$folder/demo"
 suites "$(field data.start)" "$(field data.end)"
 echo "== the programs of docs/guide/sdk.md"
 conformance/guide.sh "$ready"
-kill "$server"; wait "$server" || true; server=""
+stop
 "$PROGRAM" verify --data-dir "$folder/demo"
+
+echo "== exports of the demo in DuckDB"
+conformance/export.sh "$PROGRAM" "$folder/demo"
 
 echo "== against an emulator"
 start emulate --memory --fixtures conformance/fixtures.json
@@ -59,6 +62,9 @@ curl -fsS -o "$folder/door" -X POST "${control}config?outcome=life"
 now=$(field now "$(curl -fsS "${control}clock")")
 suites $((now - 6 * 86400000)) "$now"
 stop
+
+echo "== the examples of docs/guide/testing.md"
+PROGRAM="$PROGRAM" conformance/testing.sh
 
 echo "== sends, webhooks and metrics of two tenants"
 $python conformance/py/check_counts.py --program "$PROGRAM" --folder "$folder/counts"

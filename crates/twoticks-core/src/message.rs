@@ -224,6 +224,60 @@ impl Message {
         }
     }
 
+    /// What is known of the message, once for each recipient that counts: in groups one for each
+    /// participant, else one; one as well while nothing but its template or its taps is known.
+    /// Summed over these, what counts is what the totals count.
+    #[must_use]
+    pub fn outcomes(&self, channel: &Channel) -> Vec<Outcome<'_>> {
+        let mut outcomes: Vec<Outcome<'_>> = self
+            .counted()
+            .map(|recipient| {
+                let Recipient { ids, times, error, pricing } = recipient;
+                let (side, category) =
+                    self.filed(channel, times.effective(Status::Sent), times.first());
+                Outcome {
+                    is_participant: !ids.is_empty(),
+                    side,
+                    category,
+                    told: Status::ALL.map(|status| times.told(status)),
+                    counted: Status::ALL.map(|status| times.effective(status)),
+                    error: error.as_ref().map(|told| told.fact),
+                    pricing: pricing.as_ref().map(|told| &told.fact),
+                    taps: 0,
+                    first_tap: None,
+                }
+            })
+            .collect();
+        if outcomes.is_empty() {
+            let first = self.taps.first().map(|tap| tap.time);
+            let first = first.or(self.claim.as_ref().map(|claim| claim.time));
+            let (side, category) = self.filed(channel, None, first);
+            let (told, counted) = ([None; Status::ALL.len()], [None; Status::ALL.len()]);
+            outcomes.push(Outcome {
+                is_participant: false,
+                side,
+                category,
+                told,
+                counted,
+                error: None,
+                pricing: None,
+                taps: 0,
+                first_tap: None,
+            });
+        }
+        if let Some(outcome) = outcomes.first_mut() {
+            outcome.taps = self.taps.len();
+            outcome.first_tap = self.taps.first().map(|tap| tap.time);
+        }
+        outcomes
+    }
+
+    /// Whose template it used, by the best claim there is, and when that was told.
+    #[must_use]
+    pub fn claim(&self) -> Option<(&Claim, Time)> {
+        self.claim.as_ref().map(|told| (&told.fact, told.time))
+    }
+
     /// What the message counts for.
     fn parts(&self, channel: &Channel) -> Vec<Part> {
         let mut parts = Vec::new();
@@ -290,6 +344,29 @@ impl Message {
         let named = self.recipients.iter().any(|recipient| !recipient.ids.is_empty());
         self.recipients.iter().filter(move |recipient| recipient.ids.is_empty() != named)
     }
+}
+
+/// What is known of a message and one of its recipients, for reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// Whether the recipient is a named participant of a group.
+    pub is_participant: bool,
+    /// On which side of the opt-in it counts.
+    pub side: Side,
+    /// The category of its template when it was sent.
+    pub category: Option<Category>,
+    /// The earliest time told of each status, in the order of [`Status::ALL`].
+    pub told: [Option<Time>; Status::ALL.len()],
+    /// The time at which each status counts, implied ones included (counting rule 3).
+    pub counted: [Option<Time>; Status::ALL.len()],
+    /// The error code of its failure, counted or not.
+    pub error: Option<i64>,
+    /// The pricing of its delivery.
+    pub pricing: Option<&'a Pricing>,
+    /// How many taps of the message are kept; on the first of its outcomes only.
+    pub taps: usize,
+    /// The first of these taps.
+    pub first_tap: Option<Time>,
 }
 
 /// What happens to the sums of a cell.

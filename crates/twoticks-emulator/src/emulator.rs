@@ -109,8 +109,8 @@ pub enum NotReset {
     /// What was loaded at the start cannot be loaded again.
     #[error(transparent)]
     Fixtures(#[from] FixtureError),
-    /// The key names no account.
-    #[error("the access key `{0}` has no account; the first call with it makes one")]
+    /// The key names no account; says what would do.
+    #[error("{0}")]
     NoAccount(String),
 }
 
@@ -175,7 +175,8 @@ impl Emulator {
     pub async fn reset_account(&self, app: &App, key: &str) -> Result<(), NotReset> {
         let _alone = self.introducing.lock().await;
         let snapshot = app.directory.snapshot();
-        let account = self.account_of(app, key).ok_or(NotReset::NoAccount(key.to_owned()))?;
+        let account = self.account_of(app, key);
+        let account = account.ok_or_else(|| NotReset::NoAccount(self.no_account(key)))?;
         let channels = snapshot.channels_of(&account);
         channels.iter().for_each(|channel| self.whatsapp.forget(&channel.id));
         let mut changes: Vec<Change> =
@@ -196,6 +197,17 @@ impl Emulator {
     pub fn account_of(&self, app: &App, key: &str) -> Option<Uid> {
         let principal = app.directory.snapshot().principal(key)?;
         Some(principal.account().uid.clone())
+    }
+
+    /// Why a key names no account, and what would do.
+    pub(crate) fn no_account(&self, key: &str) -> String {
+        match AccessKeyId::new(key) {
+            Err(why) => why.to_string(),
+            Ok(_) if self.any_key.is_some() => {
+                format!("the access key `{key}` has no account; the first call with it makes one")
+            }
+            Ok(_) => format!("there is no access key `{key}`"),
+        }
     }
 
     /// The channel of an account that a key has made, with a number of its own.

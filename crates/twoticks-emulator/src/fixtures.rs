@@ -18,6 +18,8 @@ use twoticks_store::ledger::{Batch, Kind};
 
 use crate::chaos::Chaos;
 use crate::dice::seed_of_name;
+use crate::doors::config::outcome;
+use crate::life::Outcome;
 use crate::parameters::{Instant, by_word};
 use crate::whatsapp::{Liking, Quality, Standing, WhatsApp};
 
@@ -43,6 +45,7 @@ struct ChannelFixture {
     /// Whether opened links are told (Marketing Messages API).
     links: Option<bool>,
     chaos: Option<String>,
+    outcome: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -133,6 +136,7 @@ const BUTTONS: [(&str, ButtonKind); 3] = [
 struct ToTell {
     links: Vec<(ChannelId, bool)>,
     chaos: Vec<(ChannelId, Chaos)>,
+    outcomes: Vec<(ChannelId, Outcome)>,
     qualities: Vec<(ChannelId, PhoneNumber, Quality)>,
     templates: Vec<TellTemplate>,
     opt_ins: Vec<(ChannelId, Time)>,
@@ -177,6 +181,9 @@ impl Fixtures {
         for (channel, chaos) in tell.chaos {
             whatsapp.set_chaos(Some(&channel), Some(chaos));
         }
+        for (channel, outcome) in tell.outcomes {
+            whatsapp.set_outcome(&channel, outcome);
+        }
         for (channel, number, quality) in tell.qualities {
             whatsapp.set_quality(&channel, &number, quality);
         }
@@ -218,6 +225,10 @@ impl Fixtures {
             if let Some(chaos) = &it.chaos {
                 let chaos = Chaos::parse(chaos).map_err(|it| FixtureError::Word(it.to_string()))?;
                 tell.chaos.push((channel.id.clone(), chaos));
+            }
+            if let Some(word) = &it.outcome {
+                let ends = outcome(word).map_err(FixtureError::Word)?;
+                tell.outcomes.push((channel.id.clone(), ends));
             }
             if is_new {
                 known.push(channel.id.clone());

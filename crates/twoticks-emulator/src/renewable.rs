@@ -10,6 +10,7 @@ use twoticks_store::directory::{self, Change, Directory, Snapshot};
 use twoticks_store::error::Error;
 use twoticks_store::journal::Position;
 use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
+use twoticks_store::scan::{Scan, Scanned};
 
 /// What is used now. A call that has begun ends with what it began with.
 pub struct Renewable<T: ?Sized>(RwLock<Arc<T>>);
@@ -53,6 +54,9 @@ impl Ledger for Renewable<dyn Ledger> {
     }
     async fn digest(&self) -> Result<Digest, Error> {
         self.now().digest().await
+    }
+    async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
+        self.now().scan(scan).await
     }
     fn counters(&self) -> Counters {
         self.now().counters()

@@ -40,6 +40,12 @@ impl Tasks {
         self.tracker.spawn(work).await.map_err(|_| Panicked)
     }
 
+    /// How many are running.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// The token that is cancelled when the server stops.
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()

@@ -15,6 +15,7 @@ use twoticks_core::query::{Point, Query};
 
 use crate::error::Error;
 use crate::journal::Position;
+use crate::scan::{Scan, Scanned};
 
 /// The most events that one batch can have.
 pub const EVENTS_MAX: usize = 65_536;
@@ -69,6 +70,11 @@ pub trait Ledger: Send + Sync {
     /// What the fold of all entries up to [`Digest::position`] is, in 32 bytes. Equal rows have
     /// equal digests, whatever the backend and the order of events.
     async fn digest(&self) -> Result<Digest, Error>;
+
+    /// The rows that `scan` asks for, all as of one moment, everything included that had a receipt
+    /// before the call. They are read while they are asked for, whatever is recorded meanwhile; a
+    /// page fails with [`Error::Unavailable`] if the moment is lost, and none comes behind it.
+    async fn scan(&self, scan: Scan) -> Result<Scanned, Error>;
 
     /// What happened to the events recorded since this ledger was opened.
     fn counters(&self) -> Counters;

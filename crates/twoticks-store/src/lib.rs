@@ -19,6 +19,7 @@ mod layout;
 pub mod ledger;
 pub mod lock;
 pub mod memory;
+pub mod scan;
 #[cfg(test)]
 mod suite;
 mod threads;

@@ -21,6 +21,7 @@ use crate::ledger::{
     Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Ledger,
     Receipt, check,
 };
+use crate::scan::{ROWS_MAX, Row, Scan, Scanned, What};
 
 /// Everything in maps, behind one lock.
 #[derive(Default)]
@@ -139,6 +140,19 @@ impl Ledger for MemoryLedger {
         Ok(digester.finish())
     }
 
+    async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
+        let inner = self.lock();
+        let position = inner.entries.len() as u64;
+        let rows = inner.tables.scan(&scan);
+        drop(inner);
+        let mut rows = rows.into_iter().peekable();
+        let pages = std::iter::from_fn(move || {
+            rows.peek()?;
+            Some(Ok(rows.by_ref().take(ROWS_MAX).collect()))
+        });
+        Ok(Scanned { position, pages: Box::new(pages) })
+    }
+
     fn counters(&self) -> Counters {
         self.lock().counters
     }
@@ -150,6 +164,38 @@ impl Ledger for MemoryLedger {
 }
 
 impl Tables {
+    /// The rows that `scan` asks for, in the order in which they would be stored.
+    fn scan(&self, scan: &Scan) -> Vec<Row> {
+        let is_asked_for = |channel: &ChannelId| {
+            scan.channels.as_ref().is_none_or(|channels| channels.contains(channel))
+        };
+        match scan.what {
+            What::Nothing => Vec::new(),
+            What::Messages => {
+                let messages = self.messages.iter().filter(|(key, _)| is_asked_for(&key.channel));
+                let row = |(key, row): (&MessageKey, &Touched<Message>)| {
+                    let channel = self.channels.get(&key.channel).cloned().unwrap_or_default();
+                    Row::Message(key.clone(), Box::new(row.clone()), channel)
+                };
+                messages.map(row).collect()
+            }
+            What::Cells(window) => {
+                let cells = self.cells.iter().filter(|(cell, _)| {
+                    is_asked_for(&cell.channel) && window.from <= cell.atom && cell.atom < window.to
+                });
+                let mut cells: Vec<_> = cells.collect();
+                cells.sort_by_cached_key(|(cell, _)| {
+                    let (table, key) = layout::cell(cell);
+                    (Table::from(table), key)
+                });
+                cells
+                    .into_iter()
+                    .map(|(cell, sums)| Row::Cell(cell.clone(), sums.clone()))
+                    .collect()
+            }
+        }
+    }
+
     /// Every row as it would be stored, sorted.
     fn rows(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
         let Self { messages, taps, channels, cells, overflows: _ } = self;

@@ -4,6 +4,8 @@
 //! holds: every command has help that is a sentence, data goes to standard output, all else to
 //! standard error, and the exit status is 0, 1 (it did not work) or 2 (wrong usage).
 
+pub(crate) mod export;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -92,6 +94,13 @@ pub(crate) enum Command {
     /// With a file, takes in an exported journal instead: the lines of `import`. Exit status 0 if
     /// nothing is dead any more, 1 otherwise.
     Replay(Replay),
+    /// Writes totals, messages or events into a file: CSV, NDJSON or Parquet, with a manifest.
+    ///
+    /// Works while the server runs, which then writes the file. The manifest is beside the file,
+    /// as `FILE.manifest.json`, and says what the file is: query, zone, journal position, rules,
+    /// columns, SHA-256.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Rebuilds the ledger from the journal and compares. Exit status 1 if there is a difference.
     Verify,
     /// Says what the server would say to a recorded request, and where a signature goes wrong.

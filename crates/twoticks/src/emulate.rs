@@ -132,12 +132,14 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     if let Some(folder) = folder {
         world::keep_ready_line(folder, &line)?;
     }
+    let signals = serve::Signals::listen()?;
     if as_json {
         output::value(true, &line)?;
     } else {
         output::data(&for_people(&world, &tenants, &address.to_string(), args))?;
     }
-    serve::until_stopped(Arc::clone(&world.app), listener, folder, std::future::pending()).await
+    let app = Arc::clone(&world.app);
+    serve::until_stopped(app, listener, folder, signals, std::future::pending()).await
 }
 
 fn shown(path: Option<&Path>) -> String {

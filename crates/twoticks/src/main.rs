@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod doctor;
 mod emulate;
+mod export;
 mod import;
 mod init;
 mod marker;
@@ -134,6 +135,7 @@ async fn run(cli: Cli) -> Result<bool> {
             })
             .await
         }
+        args::Command::Export(args) => export::run(&config, args, as_json).await,
         args::Command::Verify => verify(&config, as_json).await,
     }
 }

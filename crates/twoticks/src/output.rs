@@ -36,6 +36,21 @@ pub(crate) fn data(text: &str) -> Result<()> {
     }
 }
 
+/// Copies data as it is.
+///
+/// # Errors
+/// If it cannot be read, or standard output cannot be written to, other than because its reader
+/// went away.
+pub(crate) fn copy(mut from: impl std::io::Read) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match std::io::copy(&mut from, &mut out).and_then(|_| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot copy to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether the terminal's last line is that of [`Progress`], which a note takes the place of.
 static PROGRESS_SHOWN: AtomicBool = AtomicBool::new(false);
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use twoticks_core::clock::Clock;
 use twoticks_server::app::{App, Surroundings};
 use twoticks_server::carrier::LocalCarrier;
 use twoticks_server::control::socket::Remote;
-use twoticks_server::control::{Command, execute};
+use twoticks_server::control::{Command, execute_telling};
 use twoticks_store::directory::Directory;
 use twoticks_store::directory::file::FileDirectory;
 use twoticks_store::embedded::Embedded;
@@ -46,9 +47,21 @@ impl Data {
     /// # Errors
     /// Why it was not.
     pub(crate) async fn ask(&mut self, command: Command) -> Result<Value> {
+        self.ask_telling(command, &Arc::default()).await
+    }
+
+    /// As [`Data::ask`]; what takes long tells `progress` how far it is.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub(crate) async fn ask_telling(
+        &mut self,
+        command: Command,
+        progress: &Arc<AtomicU64>,
+    ) -> Result<Value> {
         Ok(match self {
-            Self::Running(remote) => remote.ask(&command).await?,
-            Self::Opened(app) => Box::pin(execute(app, command)).await?,
+            Self::Running(remote) => remote.ask(&command, progress).await?,
+            Self::Opened(app) => Box::pin(execute_telling(app, command, progress)).await?,
         })
     }
 

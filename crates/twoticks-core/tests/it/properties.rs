@@ -312,6 +312,41 @@ proptest! {
     }
 
     #[test]
+    fn the_outcomes_of_all_messages_add_up_to_what_their_numbers_count(facts in accepted_facts(40)) {
+        let rows = fold_of(&facts);
+        let mut counted: BTreeMap<_, i64> = BTreeMap::new();
+        for (key, row) in &rows.messages {
+            let channel = rows.channels.get(&key.channel).cloned().unwrap_or_default();
+            let outcomes = row.row.outcomes(&channel);
+            prop_assert!(outcomes.len() == 1 || outcomes.iter().all(|outcome| outcome.is_participant));
+            for outcome in outcomes {
+                for (status, time) in Status::ALL.into_iter().zip(outcome.counted) {
+                    let Some(time) = time else { continue };
+                    let place = (key.channel.clone(), key.number.clone(), outcome.side);
+                    *counted.entry((place, Atom::of(time), status)).or_default() += 1;
+                }
+            }
+        }
+        let mut expected: BTreeMap<_, i64> = BTreeMap::new();
+        for (cell, totals) in &rows.cells {
+            let Scope::Number { number, .. } = &cell.scope else { continue };
+            for (status, count) in [
+                (Status::Accepted, totals.accepted),
+                (Status::Sent, totals.sent),
+                (Status::Delivered, totals.delivered),
+                (Status::Read, totals.read),
+                (Status::Played, totals.played),
+                (Status::Failed, totals.failed()),
+            ] {
+                let place = (cell.channel.clone(), number.clone(), cell.side);
+                *expected.entry((place, cell.atom, status)).or_default() += count;
+            }
+        }
+        expected.retain(|_, count| *count != 0);
+        prop_assert_eq!(counted, expected);
+    }
+
+    #[test]
     fn no_sum_is_negative_and_no_later_status_exceeds_an_earlier_one(facts in accepted_facts(40)) {
         let cells = fold_of(&facts).cells;
         for totals in cells.values() {

@@ -20,9 +20,9 @@ pub(super) async fn fixtures(around: Around, question: Question) -> Answer {
         twoticks_server::rehearsal::Rehearsal::introduce(&**emulator, app, key).await;
     }
     let uid = match &whose.key {
-        Some(key) => emulator
-            .account_of(app, key)
-            .ok_or_else(|| NotDone::Asked(format!("there is no access key `{key}`")))?,
+        Some(key) => {
+            emulator.account_of(app, key).ok_or_else(|| NotDone::Asked(emulator.no_account(key)))?
+        }
         None => {
             let snapshot = app.directory.snapshot();
             let account = tenants::first_account(&snapshot);

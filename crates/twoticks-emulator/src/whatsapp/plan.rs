@@ -129,7 +129,7 @@ impl State {
             appeal: liking.appeal,
             limited: liking.limited,
             tells_links,
-            outcome: self.outcome(recipient, purpose, has_window),
+            outcome: self.outcome(channel, recipient, purpose, has_window),
         };
         let lives = (0..message.members.len()).map(|member| {
             let market =
@@ -176,23 +176,30 @@ impl State {
 
     /// How the life of a message has to end: a number that ends in a code of Meta's fails with it,
     /// and a free-form message without a window does too.
-    fn outcome(&self, to: Recipient<'_>, purpose: Purpose, has_window: bool) -> Outcome {
+    fn outcome(
+        &self,
+        channel: &ChannelId,
+        to: Recipient<'_>,
+        purpose: Purpose,
+        has_window: bool,
+    ) -> Outcome {
         if let Recipient::Number(digits) = to
             && let Some(failure) = asked_to_fail(digits)
         {
             return Outcome::Failed(failure);
         }
         let is_person = !matches!(to, Recipient::Group(_));
+        let ordered = self.outcome_of(channel);
         match failure_of(NO_WINDOW) {
             Some(no_window)
                 if purpose == Purpose::Service
                     && is_person
                     && !has_window
-                    && self.config.outcome == Outcome::Life =>
+                    && ordered == Outcome::Life =>
             {
                 Outcome::Failed(no_window)
             }
-            _ => self.config.outcome,
+            _ => ordered,
         }
     }
 

@@ -113,6 +113,48 @@ async fn chaos_is_ordered_by_name_for_all_or_for_one_channel() {
 }
 
 #[tokio::test]
+async fn how_lives_end_is_ordered_for_all_or_for_one_channel() {
+    let mut emulated = started().await;
+    emulated.post("config?outcome=sent", "").await;
+    let one = emulated.post("config?outcome=failed:131026&channel=cams-bank", "").await;
+    assert_eq!((&one["outcome"], &one["channel"]), (&json!("failed:131026"), &json!("cams-bank")));
+    assert_eq!(emulated.get("config?channel=cams-shop").await["outcome"], "sent");
+    assert_eq!(emulated.get("config").await["outcome"], "sent");
+    let body = r#"{"channels": [{"id": "cams-outlet", "outcome": "read"}]}"#;
+    emulated.post("fixtures", body).await;
+    for (id, last) in [("cams-shop", "sent"), ("cams-bank", "failed"), ("cams-outlet", "read")] {
+        emulated.send(id, 0, PROMO, 1, 3).await;
+        let sends = emulated.get(&format!("inspect/sends?channel={id}")).await;
+        for send in sends["sends"].as_array().unwrap() {
+            assert_eq!(send["life"].as_array().unwrap().last().unwrap()["what"], last, "{id}");
+        }
+    }
+    for (target, part) in [
+        ("config?outcome=read&channel=cams-none", "`cams-none`"),
+        ("config?api_version=v24.0&channel=cams-bank", "`api_version` is for all"),
+    ] {
+        let (_, why) = emulated.refused(target, "").await;
+        assert!(why.contains(part), "{target}: {why}");
+    }
+    let (_, why) = emulated
+        .refused("fixtures", r#"{"channels": [{"id": "cams-outlet", "outcome": "happy"}]}"#)
+        .await;
+    assert!(why.contains("`happy`") && why.contains("`tapped`"), "{why}");
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn what_changes_something_is_a_post() {
+    let mut emulated = started().await;
+    for target in ["config?outcome=read", "chaos?profiles=drop", "clock?advance=1d"] {
+        let (status, answer) = emulated.ask("GET", target, "").await;
+        assert_eq!(status, 400, "{target}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains("is a POST"), "{target}: {answer}");
+    }
+    emulated.stop().await;
+}
+
+#[tokio::test]
 async fn what_can_be_set_is_named() {
     let mut emulated = started().await;
     let set = emulated.post("config?outcome=failed:131026&api_version=v23.0", "").await;
@@ -396,6 +438,11 @@ async fn any_key_is_an_account_of_its_own_that_sees_nothing_of_the_others() {
     let sends = emulated.get("inspect/sends?key=test-one").await;
     assert_eq!(sends["sends"].as_array().unwrap().len(), 1);
 
+    let (status, why) = emulated.refused("fixtures?key=t1", "{}").await;
+    assert_eq!(status, 400);
+    assert!(why.contains("`t1`") && why.contains("4 to 128"), "{why}");
+    let (_, answer) = emulated.ask("GET", "inspect/sends?key=test-none", "").await;
+    assert!(answer["error"].as_str().unwrap().contains("the first call with it"), "{answer}");
     let (status, why) = emulated
         .refused(
             "fixtures?key=test-two",

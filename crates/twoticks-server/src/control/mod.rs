@@ -7,12 +7,15 @@
 //! and nothing here asks who is calling, because whoever may open the folder may do everything.
 
 pub mod channels;
+pub mod export;
 pub mod feed;
 pub mod people;
 pub mod policies;
 pub mod socket;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,6 +37,8 @@ pub enum Command {
     Channels(channels::Command),
     /// Messages, import, replay, verify.
     Data(feed::Command),
+    /// Export.
+    Export(export::Request),
 }
 
 /// A secret on its way to the server; `Debug` does not show it.
@@ -102,6 +107,19 @@ pub enum ControlError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot {doing} `{path}`")]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// It was not wanted to its end.
+    #[error("it was stopped before it was done, and left nothing; start it again")]
+    Stopped,
     /// The ledger refused.
     #[error(transparent)]
     Ledger(#[from] twoticks_store::error::Error),
@@ -118,11 +136,24 @@ pub enum ControlError {
 /// # Errors
 /// [`ControlError`]; nothing has changed then, except that of an import the lines before stay.
 pub async fn execute(app: &App, command: Command) -> Result<Value, ControlError> {
+    execute_telling(app, command, &Arc::default()).await
+}
+
+/// As [`execute`]; what takes long tells `progress` how far it is: an export its rows.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn execute_telling(
+    app: &App,
+    command: Command,
+    progress: &Arc<AtomicU64>,
+) -> Result<Value, ControlError> {
     match command {
         Command::People(command) => people::execute(app, command).await,
         Command::Policies(command) => policies::execute(app, command).await,
         Command::Channels(command) => channels::execute(app, command).await,
         Command::Data(command) => feed::execute(app, command).await,
+        Command::Export(request) => export::execute(app, request, progress).await,
     }
 }
 

@@ -1,21 +1,24 @@
 //! The socket in the data folder: how the command line reaches a running server.
 //!
 //! A line of JSON in, a line of JSON out, any number of times: a [`Command`], then `{"done": …}`
-//! or `{"refused": "…"}`. What always holds: the socket is for its owner only (mode 600) before
+//! or `{"refused": "…"}`; before it, while it takes long, `{"at": …}` with how far it is. What always holds: the socket is for its owner only (mode 600) before
 //! anybody can find it, one that a dead server left behind is replaced, and a line has a limit.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Command, ControlError, execute};
+use super::{Command, ControlError, execute_telling};
 use crate::app::App;
 
 /// The name of the socket in the data folder.
@@ -64,7 +67,12 @@ pub enum SocketError {
 enum Answer {
     Done(Value),
     Refused(String),
+    /// Not the answer yet.
+    At(u64),
 }
+
+/// How often a command that takes long says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 fn socket_path(folder: &Path, name: &str) -> Result<PathBuf, SocketError> {
     let path = folder.join(name);
@@ -126,7 +134,7 @@ pub fn serve(socket: Socket, app: &Arc<App>) {
                 Err(error) => {
                     warn!(error = %error, "a connection to the control socket was not accepted");
                     // Out of file descriptors, most likely: give others time to close some.
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
@@ -151,7 +159,7 @@ async fn converse(app: &App, stream: UnixStream, stop: &CancellationToken) -> st
         };
         let Some(line) = line else { return Ok(()) };
         let answer = match serde_json::from_slice::<Command>(&line) {
-            Ok(command) => match Box::pin(execute(app, command)).await {
+            Ok(command) => match done(app, command, (&mut reading, &mut writing)).await? {
                 Ok(value) => Answer::Done(value),
                 Err(error) => Answer::Refused(with_causes(&error)),
             },
@@ -159,10 +167,47 @@ async fn converse(app: &App, stream: UnixStream, stop: &CancellationToken) -> st
                 "the server does not understand the command ({error}); is it of the same version?"
             )),
         };
-        let mut line = serde_json::to_vec(&answer)?;
-        line.push(b'\n');
-        writing.write_all(&line).await?;
+        write_line(&mut writing, &answer).await?;
     }
+}
+
+/// Does the command and says how far it is. An export is dropped when nobody waits for it any
+/// more; everything else goes on to its end.
+async fn done(
+    app: &App,
+    command: Command,
+    (reading, writing): (&mut BufReader<OwnedReadHalf>, &mut OwnedWriteHalf),
+) -> std::io::Result<Result<Value, ControlError>> {
+    let progress = Arc::new(AtomicU64::new(0));
+    let mut told = 0;
+    let mut may_be_dropped = matches!(command, Command::Export(_));
+    let mut work = Box::pin(execute_telling(app, command, &progress));
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            _ = ticks.tick() => {
+                let at = progress.load(Ordering::Relaxed);
+                if at != told {
+                    write_line(writing, &Answer::At(at)).await?;
+                    told = at;
+                }
+            }
+            next = reading.fill_buf(), if may_be_dropped => {
+                if next?.is_empty() {
+                    return Ok(Err(ControlError::Stopped));
+                }
+                // Whoever asks for the next thing already is still there.
+                may_be_dropped = false;
+            }
+        }
+    }
+}
+
+async fn write_line(writing: &mut OwnedWriteHalf, answer: &Answer) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    writing.write_all(&line).await
 }
 
 /// The next line without its end; `None` at the end of the stream.
@@ -196,8 +241,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// A connection to the server that runs on a folder.
 pub struct Remote {
-    reading: BufReader<tokio::net::unix::OwnedReadHalf>,
-    writing: tokio::net::unix::OwnedWriteHalf,
+    reading: BufReader<OwnedReadHalf>,
+    writing: OwnedWriteHalf,
     path: PathBuf,
 }
 
@@ -226,22 +271,29 @@ impl Remote {
         }
     }
 
-    /// Has the server do `command`.
+    /// Has the server do `command`; `progress` is told how far it is.
     ///
     /// # Errors
     /// [`ControlError::Told`] with the server's words, [`ControlError::Socket`].
-    pub async fn ask(&mut self, command: &Command) -> Result<Value, ControlError> {
+    pub async fn ask(
+        &mut self,
+        command: &Command,
+        progress: &AtomicU64,
+    ) -> Result<Value, ControlError> {
         let io = |doing, source| SocketError::Io { doing, path: self.path.clone(), source };
         let mut line = serde_json::to_vec(command).map_err(SocketError::Answer)?;
         line.push(b'\n');
         self.writing.write_all(&line).await.map_err(|error| io("write to", error))?;
-        let line = read_line(&mut self.reading)
-            .await
-            .map_err(|error| io("read from", error))?
-            .ok_or(SocketError::Closed)?;
-        match serde_json::from_slice(&line).map_err(SocketError::Answer)? {
-            Answer::Done(value) => Ok(value),
-            Answer::Refused(text) => Err(ControlError::Told(text)),
+        loop {
+            let line = read_line(&mut self.reading)
+                .await
+                .map_err(|error| io("read from", error))?
+                .ok_or(SocketError::Closed)?;
+            match serde_json::from_slice(&line).map_err(SocketError::Answer)? {
+                Answer::Done(value) => return Ok(value),
+                Answer::Refused(text) => return Err(ControlError::Told(text)),
+                Answer::At(at) => progress.store(at, Ordering::Relaxed),
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! is being replaced), and `r`, which takes receipts; account 2 has `z`. Channel `x`'s number is
 //! `1555000000n`, with the id `id-x`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -14,6 +14,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 use twoticks_core::clock::{ManualClock, Time};
 use twoticks_core::event::{Button, ButtonKind, Category};
@@ -31,6 +32,7 @@ use twoticks_store::error::Error;
 use twoticks_store::keys::{HashOf, Keys};
 use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
 use twoticks_store::memory::MemoryLedger;
+use twoticks_store::scan::{Scan, Scanned};
 
 /// The present: 2026-10-02T00:00:00Z.
 pub(crate) const NOW: Time = Time(1_790_899_200_000);
@@ -66,9 +68,25 @@ pub(crate) struct Answer {
 pub(crate) struct Moody {
     inner: MemoryLedger,
     refuse: Mutex<Option<fn() -> Error>>,
+    hold: Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+/// A scan that is held before its first page.
+pub(crate) struct Held {
+    /// Somebody asks for the page.
+    pub(crate) asked: oneshot::Receiver<()>,
+    /// Lets it go on.
+    pub(crate) go_on: mpsc::Sender<()>,
 }
 
 impl Moody {
+    /// Holds the next scan.
+    pub(crate) fn hold(&self) -> Held {
+        let ((ask, asked), (go_on, gate)) = (oneshot::channel(), mpsc::channel());
+        *self.hold.lock().unwrap() = Some((ask, gate));
+        Held { asked, go_on }
+    }
+
     pub(crate) fn refuse(&self, why: Option<fn() -> Error>) {
         *self.refuse.lock().unwrap() = why;
     }
@@ -100,6 +118,18 @@ impl Ledger for Moody {
     }
     async fn digest(&self) -> Result<Digest, Error> {
         self.inner.digest().await
+    }
+    async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
+        let Scanned { position, mut pages } = self.inner.scan(scan).await?;
+        let mut hold = self.hold.lock().unwrap().take();
+        let pages = std::iter::from_fn(move || {
+            if let Some((ask, gate)) = hold.take() {
+                ask.send(()).unwrap();
+                gate.recv().unwrap();
+            }
+            pages.next()
+        });
+        Ok(Scanned { position, pages: Box::new(pages) })
     }
     fn counters(&self) -> Counters {
         self.inner.counters()

@@ -6,6 +6,7 @@
 
 mod control;
 mod doors;
+mod export;
 mod fixtures;
 mod harness;
 mod import;

@@ -11,6 +11,7 @@ pub mod fold;
 mod overlay;
 mod query;
 mod rows;
+mod scan;
 pub mod scratch;
 mod tables;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use twoticks_core::query::{Point, Query};
 
 use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, OVERLAY_ROWS_MAX, Order, Permit, Shared};
 use crate::embedded::rows::ChannelCache;
+use crate::embedded::scan::View;
 use crate::embedded::tables::{Slot, Tables};
 use crate::entry;
 use crate::error::Error;
@@ -42,6 +44,7 @@ use crate::ledger::{
     Receipt, check,
 };
 use crate::lock::FolderLock;
+use crate::scan::{Scan, Scanned};
 use crate::threads::{self, blocking};
 
 /// How long a question waits for the fold to catch up.
@@ -378,6 +381,16 @@ impl Ledger for Embedded {
     async fn digest(&self) -> Result<Digest, Error> {
         self.flush().await?;
         self.ask(|shared| shared.slot.with(Tables::digest)).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
+        self.flush().await?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            let view = View::new(shared, &scan)?;
+            Ok(Scanned { position: view.position, pages: Box::new(view) })
+        })
+        .await
     }
 
     fn counters(&self) -> Counters {

@@ -5,7 +5,7 @@
 //! (the position), `key` (something sealed, to tell another key file).
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 use serde::Serialize;
@@ -43,6 +43,8 @@ pub(crate) struct Tables {
     pub(crate) groups: Keyspace,
     pub(crate) dead: Keyspace,
     meta: Keyspace,
+    /// Tables that are opened again are others: what was read of the old ones goes no further.
+    pub(crate) opened: Arc<()>,
 }
 
 /// What the tables say about themselves.
@@ -80,6 +82,7 @@ impl Tables {
                 groups: keyspace("groups")?,
                 dead: keyspace("dead")?,
                 meta: keyspace("meta")?,
+                opened: Arc::default(),
                 db,
             })
         };

@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod model;
+mod scan;
 pub(crate) mod told;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,13 @@ use twoticks_core::totals::{Atom, Totals};
 use twoticks_core::window::Window;
 
 use self::model::equals_the_simplest_model;
+use self::scan::{
+    a_page_is_bounded, a_scan_gives_every_row_in_the_order_of_keys,
+    a_scan_is_of_one_moment_whatever_is_recorded_meanwhile,
+    a_scan_of_a_window_gives_the_cells_that_begin_in_it,
+    a_scan_of_some_channels_gives_no_row_of_another,
+    a_scan_while_others_record_has_what_its_position_says,
+};
 use self::told::{
     LOOK_ALIKES, NOON, NOW, at, batch, category, channel, everything, message, of_numbers,
     of_templates, opt_in, record, send, status, sum,
@@ -55,6 +63,12 @@ macro_rules! store_suite {
             many_at_once_are_all_counted
             states_older_than_the_horizon_are_late
             equals_the_simplest_model
+            a_scan_gives_every_row_in_the_order_of_keys
+            a_scan_of_some_channels_gives_no_row_of_another
+            a_scan_of_a_window_gives_the_cells_that_begin_in_it
+            a_page_is_bounded
+            a_scan_is_of_one_moment_whatever_is_recorded_meanwhile
+            a_scan_while_others_record_has_what_its_position_says
         }
     };
     (@each $home:expr; $($case:ident)*) => {$(

@@ -12,7 +12,7 @@ use twoticks_core::query::{Point, Select, Subject};
 use twoticks_core::totals::ATOM;
 
 use super::told::{LOOK_ALIKES, NOON, NOW, channel, questions, record, text};
-use super::{Backend, Home};
+use super::{Backend, Home, scan};
 use crate::verify::verify;
 
 // Anything that can be told, from few enough names that it concerns the same things.
@@ -194,6 +194,8 @@ async fn follow(home: &Home, steps: &[Step]) {
             assert!(points.iter().all(mine));
         }
     }
+    let rows = scan::rows(&ledger, scan::EVER, None).await;
+    assert_eq!(scan::cells(&rows), model.cells());
     let scratch = tempfile::tempdir().unwrap();
     let verdict = verify(ledger.as_ref(), scratch.path(), &|_, _| {}).await.unwrap();
     assert!(verdict.equal, "{verdict:?}");

@@ -117,7 +117,9 @@ pub(crate) async fn run(config: &Config, args: &args::Demo, as_json: bool) -> Re
             std::future::pending::<()>().await;
         }
     };
-    let serving = serve::until_stopped(Arc::clone(&world.app), listener, Some(folder), also);
+    let signals = serve::Signals::listen()?;
+    let app = Arc::clone(&world.app);
+    let serving = serve::until_stopped(app, listener, Some(folder), signals, also);
     let (served, told) = tokio::join!(Box::pin(serving), Box::pin(telling));
     told.and(served)
 }

@@ -5,8 +5,10 @@ use twoticks_core::ids::Hash;
 use twoticks_core::message::MessageKey;
 
 use super::*;
+use crate::layout;
 use crate::ledger::Dead;
 use crate::memory::MemoryLedger;
+use crate::scan::{BYTES_MAX, Row, Scan, What};
 use crate::suite::told::{
     at, batch, category, channel, message, opt_in, questions, send, status, text,
 };
@@ -125,7 +127,7 @@ async fn a_step_that_fails_in_the_middle_leaves_nothing_and_can_be_done_again() 
         number: damaged.number,
         message: damaged.message,
     };
-    let key = crate::layout::message(&key);
+    let key = layout::message(&key);
     let put = |still: &Still, row: &[u8]| {
         still
             .shared
@@ -199,4 +201,62 @@ async fn a_fold_whose_engine_has_failed_goes_on_when_it_opens_again() {
     drop(ledger);
     model.record(turn(4)).await.unwrap();
     assert_eq!(digest(&folder).await, model.digest().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_scan_ends_with_an_error_when_the_engine_is_opened_again() {
+    let mut still = Still::new();
+    for n in 0..=9 {
+        still.take(turn(n)).await;
+    }
+    let frozen = still.shared.freeze().unwrap();
+    still.shared.commit(&frozen).unwrap();
+    let shared = Arc::new(still.shared);
+    let scan = Scan { what: What::Messages, channels: None };
+    let whole = View::new(Arc::clone(&shared), &scan).unwrap();
+    assert_eq!(whole.position, still.position);
+    assert!(whole.flat_map(Result::unwrap).count() > 9);
+    let mut cut = View::new(Arc::clone(&shared), &scan).unwrap();
+    // The view holds nothing that keeps the engine from being opened again.
+    shared.slot.reopen().unwrap();
+    assert!(matches!(cut.next(), Some(Err(Error::Unavailable { .. }))));
+    assert!(cut.next().is_none());
+}
+
+#[tokio::test]
+async fn a_page_of_large_rows_ends_when_it_has_its_bytes() {
+    let mut still = Still::new();
+    let label = "y".repeat(200);
+    for id in 0..30 {
+        let taps = (0..500_u16).map(|n| {
+            let mut tap = [id; 16];
+            tap[..2].copy_from_slice(&n.to_be_bytes());
+            Event::Tap(TapEvent {
+                channel: channel("a"),
+                number: message("a", 0, 0, None).number,
+                id: Hash(tap),
+                time: at(i64::from(n)),
+                button: Button { kind: ButtonKind::QuickReply, text: text(&label) },
+                message: Some(Hash([id; 16])),
+                sign: None,
+            })
+        });
+        still.fold(&batch(taps.collect())).unwrap();
+    }
+    let frozen = still.shared.freeze().unwrap();
+    still.shared.commit(&frozen).unwrap();
+    let scan = Scan { what: What::Messages, channels: None };
+    let pages: Vec<_> =
+        View::new(Arc::new(still.shared), &scan).unwrap().map(Result::unwrap).collect();
+    let bytes = |page: &Vec<Row>| -> usize {
+        let stored = page.iter().map(|row| match row {
+            Row::Message(key, row, _) => layout::message(key).len() + layout::value(row).len(),
+            Row::Cell(..) => 0,
+        });
+        stored.sum()
+    };
+    let largest = pages.iter().map(bytes).max().unwrap();
+    assert!((BYTES_MAX..BYTES_MAX + 150_000).contains(&largest), "{largest}");
+    assert_eq!(pages.iter().map(Vec::len).sum::<usize>(), 30);
+    assert!(pages.len() > 2);
 }
