@@ -27,7 +27,7 @@ use twoticks_store::memory::MemoryLedger;
 
 use crate::dice::{mix, seed_of, seed_of_name};
 use crate::doors;
-use crate::fixtures::{FixtureError, Fixtures, number_of};
+use crate::fixtures::{FixtureError, Fixtures, has_history, number_of};
 use crate::renewable::Renewable;
 use crate::tenants;
 use crate::whatsapp::{Config, WhatsApp};
@@ -109,6 +109,12 @@ pub enum NotReset {
     /// What was loaded at the start cannot be loaded again.
     #[error(transparent)]
     Fixtures(#[from] FixtureError),
+    /// The key is of the account that everything began with.
+    #[error(
+        "the access key `{0}` is of the account that is there from the start; reset without `key` \
+         begins anew"
+    )]
+    First(String),
     /// The key names no account; says what would do.
     #[error("{0}")]
     NoAccount(String),
@@ -177,19 +183,40 @@ impl Emulator {
         let snapshot = app.directory.snapshot();
         let account = self.account_of(app, key);
         let account = account.ok_or_else(|| NotReset::NoAccount(self.no_account(key)))?;
+        if tenants::first_account(&snapshot).is_some_and(|first| first.uid == account) {
+            return Err(NotReset::First(key.to_owned()));
+        }
         let channels = snapshot.channels_of(&account);
         channels.iter().for_each(|channel| self.whatsapp.forget(&channel.id));
         let mut changes: Vec<Change> =
             channels.iter().map(|channel| Change::RemoveChannel(channel.id.clone())).collect();
-        let generation = {
-            let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-            let generation = all.entry(key.to_owned()).or_default();
-            *generation += 1;
-            *generation
-        };
-        changes.extend(self.line(app, key, &account, generation));
+        changes.extend(self.unused_line(app, key, &account).await?);
         app.directory.change(changes).await?;
         Ok(())
+    }
+
+    /// A channel that the account of a key has not had yet: also none that it had before a restart.
+    async fn unused_line(
+        &self,
+        app: &App,
+        key: &str,
+        account: &Uid,
+    ) -> Result<Vec<Change>, NotReset> {
+        loop {
+            let generation = {
+                let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+                let generation = all.entry(key.to_owned()).or_default();
+                *generation += 1;
+                *generation
+            };
+            let line = self.line(app, key, account, generation);
+            let Some(Change::AddChannel(channel)) = line.first() else { return Ok(line) };
+            let is_there = app.directory.snapshot().channel(&channel.id).is_some();
+            let asked = has_history(app, &channel.id).await;
+            if !is_there && !asked.map_err(|error| NotReset::Store(error.to_string()))? {
+                return Ok(line);
+            }
+        }
     }
 
     /// The account that a key acts for.

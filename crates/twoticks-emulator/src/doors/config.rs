@@ -51,7 +51,7 @@ pub(super) async fn reset(around: Around, question: Question) -> Answer {
         Some(key) => emulator.reset_account(&around.app, key).await,
     };
     done.map_err(|why| match why {
-        NotReset::Demo => NotDone::Conflict(why.to_string()),
+        NotReset::Demo | NotReset::First(_) => NotDone::Conflict(why.to_string()),
         NotReset::NoAccount(_) => NotDone::Asked(why.to_string()),
         NotReset::Store(_) | NotReset::Directory(_) | NotReset::Fixtures(_) => {
             NotDone::Failed(why.to_string())

@@ -34,7 +34,7 @@ pub(super) async fn fixtures(around: Around, question: Question) -> Answer {
     if question.is_post {
         let refused = |why: FixtureError| match why {
             FixtureError::Ledger(_) => NotDone::Failed(why.to_string()),
-            FixtureError::Taken(_) => NotDone::Conflict(why.to_string()),
+            FixtureError::Taken(_) | FixtureError::Used(_) => NotDone::Conflict(why.to_string()),
             _ => NotDone::Asked(why.to_string()),
         };
         let fixtures = Fixtures::read(&question.body).map_err(refused)?;

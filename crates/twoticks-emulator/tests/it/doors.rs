@@ -9,7 +9,7 @@ use twoticks_emulator::whatsapp::Config;
 use twoticks_server::settings::Settings;
 use twoticks_store::directory::names::Secret;
 
-use crate::harness::{CHANNELS, Emulated, PROMO, START, channel};
+use crate::harness::{CHANNELS, Emulated, KEY, PROMO, START, channel};
 
 async fn started() -> Emulated {
     Emulated::start(Config::default()).await
@@ -458,6 +458,38 @@ async fn any_key_is_an_account_of_its_own_that_sees_nothing_of_the_others() {
     let fresh = emulated.get("fixtures?key=test-one").await;
     assert_eq!((&fresh["account"], &fresh["templates"]), (&one["account"], &json!([])));
     assert_ne!(fresh["channel"], one["channel"]);
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_that_was_reset_gets_nothing_back_that_was_counted_before() {
+    let mut emulated = any_key(None).await;
+    emulated.post("config?outcome=read", "").await;
+    let named = |id: &str, number: &str| {
+        format!(
+            r#"{{"channels": [{{"id": "{id}"}}],
+                "numbers": [{{"channel": "{id}", "phone_number": "{number}"}}],
+                "templates": [{{"channel": "{id}", "code": "hi", "language": "en",
+                               "category": "marketing"}}]}}"#
+        )
+    };
+    emulated.post("fixtures?key=test-one", &named("cams-own", "15550100091")).await;
+    let first = emulated.get("fixtures?key=test-one").await;
+    emulated.post("reset?key=test-one", "").await;
+    let (status, why) =
+        emulated.refused("fixtures?key=test-one", &named("cams-own", "15550100091")).await;
+    assert_eq!(status, 409);
+    assert!(why.contains("`cams-own`") && why.contains("reset without `key`"), "{why}");
+    let second = emulated.get("fixtures?key=test-one").await;
+    assert_eq!(second["channels"].as_array().unwrap().len(), 1, "nothing was loaded");
+    assert_ne!(first["channels"], second["channels"]);
+    emulated.post("fixtures?key=test-one", &named("cams-other", "15550100091")).await;
+    emulated.post("reset", "").await;
+    emulated.post("fixtures?key=test-one", &named("cams-own", "15550100091")).await;
+
+    let (status, why) = emulated.refused(&format!("reset?key={}", KEY.0), "").await;
+    assert_eq!(status, 409);
+    assert!(why.contains("from the start"), "{why}");
     emulated.stop().await;
 }
 

@@ -359,12 +359,19 @@ fn an_emulator_goes_on_in_its_folder_after_it_was_stopped_or_killed() {
     let ready = emulated.ready.clone();
     emulated.post("fixtures", FIXTURES);
     emulated.opt_in();
-    let mut ids = Vec::new();
+    let (mut ids, mut channels) = (Vec::new(), Vec::new());
     for round in 1..4 {
         ids.push(emulated.send());
         emulated.post("clock?flush=true", "");
-        // An account beside its own, which must not be taken for it.
+        // Accounts beside its own, which must not be taken for it; one is made anew over and over.
         emulated.post(&format!("fixtures?key=test-{round}"), "{}");
+        for _ in 0..2 {
+            let template =
+                r#"{"templates": [{"code": "hi", "language": "en", "category": "utility"}]}"#;
+            let made = emulated.post("fixtures?key=test-anew", template);
+            channels.push(made["channel"].as_str().unwrap().to_owned());
+            emulated.post("reset?key=test-anew", "");
+        }
         assert_eq!(emulated.sent(), 2 * round - 1);
         let clock = emulated.post("clock?advance=2d", "")["now"].as_i64().unwrap();
         // What the clock shows is known from what was recorded.
@@ -386,7 +393,10 @@ fn an_emulator_goes_on_in_its_folder_after_it_was_stopped_or_killed() {
         assert!(emulated.get("clock")["now"].as_i64().unwrap() >= clock, "it does not go back");
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), usize::try_from(2 * round).unwrap(), "an id was given out twice");
+        channels.sort();
+        channels.dedup();
+        let each = usize::try_from(2 * round).unwrap();
+        assert_eq!((ids.len(), channels.len()), (each, each), "an id was given out twice");
     }
     emulated.stop();
     assert_eq!(place.ask(&["verify", "--data-dir", "data"])["equal"], true);
