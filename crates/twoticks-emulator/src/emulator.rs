@@ -27,8 +27,9 @@ use twoticks_store::memory::MemoryLedger;
 
 use crate::dice::{mix, seed_of, seed_of_name};
 use crate::doors;
-use crate::fixtures::{FixtureError, Fixtures, number_of};
+use crate::fixtures::{FixtureError, Fixtures, has_history, number_of};
 use crate::renewable::Renewable;
+use crate::tenants;
 use crate::whatsapp::{Config, WhatsApp};
 
 /// How many refusals are remembered.
@@ -108,8 +109,14 @@ pub enum NotReset {
     /// What was loaded at the start cannot be loaded again.
     #[error(transparent)]
     Fixtures(#[from] FixtureError),
-    /// The key names no account.
-    #[error("the access key `{0}` has no account; the first call with it makes one")]
+    /// The key is of the account that everything began with.
+    #[error(
+        "the access key `{0}` is of the account that is there from the start; reset without `key` \
+         begins anew"
+    )]
+    First(String),
+    /// The key names no account; says what would do.
+    #[error("{0}")]
     NoAccount(String),
 }
 
@@ -159,7 +166,7 @@ impl Emulator {
         self.errors().clear();
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(fixtures) = &renewal.fixtures
-            && let Some(account) = app.directory.snapshot().accounts().next()
+            && let Some(account) = tenants::first_account(&app.directory.snapshot())
         {
             fixtures.load(app, &self.whatsapp, &account.uid).await?;
         }
@@ -174,20 +181,42 @@ impl Emulator {
     pub async fn reset_account(&self, app: &App, key: &str) -> Result<(), NotReset> {
         let _alone = self.introducing.lock().await;
         let snapshot = app.directory.snapshot();
-        let account = self.account_of(app, key).ok_or(NotReset::NoAccount(key.to_owned()))?;
+        let account = self.account_of(app, key);
+        let account = account.ok_or_else(|| NotReset::NoAccount(self.no_account(key)))?;
+        if tenants::first_account(&snapshot).is_some_and(|first| first.uid == account) {
+            return Err(NotReset::First(key.to_owned()));
+        }
         let channels = snapshot.channels_of(&account);
         channels.iter().for_each(|channel| self.whatsapp.forget(&channel.id));
         let mut changes: Vec<Change> =
             channels.iter().map(|channel| Change::RemoveChannel(channel.id.clone())).collect();
-        let generation = {
-            let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-            let generation = all.entry(key.to_owned()).or_default();
-            *generation += 1;
-            *generation
-        };
-        changes.extend(self.line(app, key, &account, generation));
+        changes.extend(self.unused_line(app, key, &account).await?);
         app.directory.change(changes).await?;
         Ok(())
+    }
+
+    /// A channel that the account of a key has not had yet: also none that it had before a restart.
+    async fn unused_line(
+        &self,
+        app: &App,
+        key: &str,
+        account: &Uid,
+    ) -> Result<Vec<Change>, NotReset> {
+        loop {
+            let generation = {
+                let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+                let generation = all.entry(key.to_owned()).or_default();
+                *generation += 1;
+                *generation
+            };
+            let line = self.line(app, key, account, generation);
+            let Some(Change::AddChannel(channel)) = line.first() else { return Ok(line) };
+            let is_there = app.directory.snapshot().channel(&channel.id).is_some();
+            let asked = has_history(app, &channel.id).await;
+            if !is_there && !asked.map_err(|error| NotReset::Store(error.to_string()))? {
+                return Ok(line);
+            }
+        }
     }
 
     /// The account that a key acts for.
@@ -195,6 +224,17 @@ impl Emulator {
     pub fn account_of(&self, app: &App, key: &str) -> Option<Uid> {
         let principal = app.directory.snapshot().principal(key)?;
         Some(principal.account().uid.clone())
+    }
+
+    /// Why a key names no account, and what would do.
+    pub(crate) fn no_account(&self, key: &str) -> String {
+        match AccessKeyId::new(key) {
+            Err(why) => why.to_string(),
+            Ok(_) if self.any_key.is_some() => {
+                format!("the access key `{key}` has no account; the first call with it makes one")
+            }
+            Ok(_) => format!("there is no access key `{key}`"),
+        }
     }
 
     /// The channel of an account that a key has made, with a number of its own.

@@ -14,10 +14,13 @@ use twoticks_server::app::App;
 use twoticks_store::directory::model::{Channel, Number, StatusSource, TemplateRecord};
 use twoticks_store::directory::names::{Secret, Uid};
 use twoticks_store::directory::{self, Change, Snapshot};
+use twoticks_store::error;
 use twoticks_store::ledger::{Batch, Kind};
 
 use crate::chaos::Chaos;
 use crate::dice::seed_of_name;
+use crate::doors::config::outcome;
+use crate::life::Outcome;
 use crate::parameters::{Instant, by_word};
 use crate::whatsapp::{Liking, Quality, Standing, WhatsApp};
 
@@ -43,6 +46,7 @@ struct ChannelFixture {
     /// Whether opened links are told (Marketing Messages API).
     links: Option<bool>,
     chaos: Option<String>,
+    outcome: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -113,12 +117,18 @@ pub enum FixtureError {
     /// The number is somebody else's.
     #[error("the number `{0}` is another account's; leave `phone_number` out to get one")]
     Taken(String),
+    /// What was counted of a channel before its account began anew is still there.
+    #[error(
+        "the channel `{0}` was there before its account was reset, and what was counted of it still \
+         is; name another one, or reset without `key`"
+    )]
+    Used(ChannelId),
     /// The directory does not take it.
     #[error(transparent)]
     Directory(#[from] directory::Error),
     /// The ledger does not take it.
     #[error(transparent)]
-    Ledger(#[from] twoticks_store::error::Error),
+    Ledger(#[from] error::Error),
 }
 
 /// The kinds of buttons, by Meta's words.
@@ -133,6 +143,7 @@ const BUTTONS: [(&str, ButtonKind); 3] = [
 struct ToTell {
     links: Vec<(ChannelId, bool)>,
     chaos: Vec<(ChannelId, Chaos)>,
+    outcomes: Vec<(ChannelId, Outcome)>,
     qualities: Vec<(ChannelId, PhoneNumber, Quality)>,
     templates: Vec<TellTemplate>,
     opt_ins: Vec<(ChannelId, Time)>,
@@ -170,12 +181,22 @@ impl Fixtures {
         let now = app.clock.now();
         let snapshot = app.directory.snapshot();
         let (changes, tell) = self.changes(&snapshot, uid, now)?;
+        for change in &changes {
+            if let Change::AddChannel(channel) = change
+                && has_history(app, &channel.id).await?
+            {
+                return Err(FixtureError::Used(channel.id.clone()));
+            }
+        }
         app.directory.change(changes).await?;
         for (channel, tells) in tell.links {
             whatsapp.tell_links(&channel, tells);
         }
         for (channel, chaos) in tell.chaos {
             whatsapp.set_chaos(Some(&channel), Some(chaos));
+        }
+        for (channel, outcome) in tell.outcomes {
+            whatsapp.set_outcome(&channel, outcome);
         }
         for (channel, number, quality) in tell.qualities {
             whatsapp.set_quality(&channel, &number, quality);
@@ -218,6 +239,10 @@ impl Fixtures {
             if let Some(chaos) = &it.chaos {
                 let chaos = Chaos::parse(chaos).map_err(|it| FixtureError::Word(it.to_string()))?;
                 tell.chaos.push((channel.id.clone(), chaos));
+            }
+            if let Some(word) = &it.outcome {
+                let ends = outcome(word).map_err(FixtureError::Word)?;
+                tell.outcomes.push((channel.id.clone(), ends));
             }
             if is_new {
                 known.push(channel.id.clone());
@@ -398,6 +423,15 @@ impl TemplateFixture {
         };
         Ok((record, tell))
     }
+}
+
+/// Whether anything is known of how the messages of a channel count: it is, or has been, there.
+///
+/// # Errors
+/// If the ledger cannot say.
+pub(crate) async fn has_history(app: &App, channel: &ChannelId) -> Result<bool, error::Error> {
+    let row = app.ledger.channel(channel).await?;
+    Ok(row.opted_in().is_some() || row.categories().next().is_some())
 }
 
 /// A new template's category, into the journal.

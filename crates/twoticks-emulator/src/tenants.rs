@@ -17,6 +17,9 @@ use twoticks_store::directory::{self, Change, Snapshot};
 /// A session with less than this left is replaced, in milliseconds.
 const SESSION_LEFT_MIN: i64 = 6 * 60 * 60 * SECOND;
 
+/// The user who may do everything, and the one who may do nothing.
+const USERS: [&str; 2] = ["admin", "denied"];
+
 /// A channel that is to be there.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelPlan<'a> {
@@ -60,6 +63,14 @@ pub enum TenantError {
     Session(#[from] SessionError),
 }
 
+/// The account that was there from the start. Keys that name accounts of their own, and people,
+/// may have added others.
+pub(crate) fn first_account(snapshot: &Snapshot) -> Option<&Arc<Account>> {
+    let has = |account: &Account, user| snapshot.user_by_name(&account.uid, user).is_some();
+    let founded = |account: &&Arc<Account>| USERS.into_iter().all(|user| has(account, user));
+    snapshot.accounts().find(founded).or_else(|| snapshot.accounts().next())
+}
+
 /// Finds them, or makes those who are missing.
 ///
 /// # Errors
@@ -75,8 +86,8 @@ pub async fn ready(
         app.directory.change(founding(mint, account, plans)?).await?;
     }
     let snapshot = app.directory.snapshot();
-    if session(&snapshot, now).is_none() {
-        let account = snapshot.accounts().next().ok_or(TenantError::Gone("account"))?;
+    let account = first_account(&snapshot).ok_or(TenantError::Gone("account"))?;
+    if session(&snapshot, account, now).is_none() {
         let wanted = sessions::Wanted {
             account: account.uid.clone(),
             role: Name::new("visitor")?,
@@ -113,13 +124,14 @@ impl Tenants {
 }
 
 /// The newest session, if it is good for a while.
-fn session(snapshot: &Snapshot, now: Time) -> Option<Arc<Session>> {
-    let newest = snapshot.sessions().max_by_key(|session| session.expires)?;
+fn session(snapshot: &Snapshot, account: &Account, now: Time) -> Option<Arc<Session>> {
+    let sessions = snapshot.sessions().filter(|session| session.account == account.uid);
+    let newest = sessions.max_by_key(|session| session.expires)?;
     (newest.expires >= now.plus(SESSION_LEFT_MIN)).then(|| Arc::clone(newest))
 }
 
 fn find(snapshot: &Snapshot, now: Time, plans: &[ChannelPlan<'_>]) -> Result<Tenants, TenantError> {
-    let account = snapshot.accounts().next().ok_or(TenantError::Gone("account"))?;
+    let account = first_account(snapshot).ok_or(TenantError::Gone("account"))?;
     let key = |user: &str| {
         let user = snapshot.user_by_name(&account.uid, user)?;
         snapshot.keys_of(&Owner::User(user.id.clone())).first().cloned()
@@ -133,7 +145,7 @@ fn find(snapshot: &Snapshot, now: Time, plans: &[ChannelPlan<'_>]) -> Result<Ten
         account: Arc::clone(account),
         admin: key("admin").ok_or(TenantError::Gone("user `admin`"))?,
         denied: key("denied").ok_or(TenantError::Gone("user `denied`"))?,
-        session: session(snapshot, now).ok_or(TenantError::Gone("session"))?,
+        session: session(snapshot, account, now).ok_or(TenantError::Gone("session"))?,
         channels: plans.iter().map(channel).collect::<Result<_, _>>()?,
     })
 }
@@ -145,7 +157,7 @@ fn founding(
 ) -> Result<Vec<Change>, TenantError> {
     let account = Account { uid: mint.uid(), name: Text::new(name)?, subscribed: true };
     let mut changes = vec![Change::AddAccount(account.clone())];
-    for (user, policies) in [("admin", vec![Name::new(FULL_ACCESS)?]), ("denied", Vec::new())] {
+    for (user, policies) in USERS.into_iter().zip([vec![Name::new(FULL_ACCESS)?], Vec::new()]) {
         let user = User {
             id: mint.user_id(),
             account: account.uid.clone(),

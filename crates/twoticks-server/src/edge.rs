@@ -34,7 +34,7 @@ use crate::access::principal::{self, Caller};
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::http::{Peer, Target};
-use crate::ops::{self, Answer, Context, Entry};
+use crate::ops::{self, Answer, Context, Entry, arguments};
 use crate::settings::{DenyCode, ThrottleCode};
 use crate::telemetry::NO_OPERATION;
 
@@ -184,9 +184,16 @@ async fn answer(
     let (space, code) = (params.get("CustSpaceId"), params.get("IsvCode"));
     let channel =
         isv::enter(&snapshot, &caller.principal, space, code, code_use).map_err(|refusal| {
-            match refusal.decision() {
-                Some(decision) => denied(app, &caller, &asked, &decision),
-                None => refusal.told(deny_code(app)).into(),
+            // The space may be left out where there is one, so what is required is missed first.
+            let missing = entry.parameters.iter().find(|parameter| {
+                parameter.required && arguments::text(&params, parameter.name).is_none()
+            });
+            match (refusal.decision(), missing) {
+                (Some(decision), _) => denied(app, &caller, &asked, &decision),
+                (None, Some(missing)) if refusal == isv::Refusal::SpaceMissing => {
+                    Refusal::missing(missing.name).into()
+                }
+                (None, _) => refusal.told(deny_code(app)).into(),
             }
         })?;
     let context =

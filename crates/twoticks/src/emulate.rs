@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
+use twoticks_core::clock::Clock as _;
 use twoticks_emulator::chaos::Chaos;
 use twoticks_emulator::emulator::{AnyKey, Fresh, Renewal};
 use twoticks_emulator::fixtures::Fixtures;
@@ -76,11 +77,18 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     let listener = serve::listen(config.listen_address()?).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let folder = (!args.memory).then_some(config.data.folder.as_path());
-    let seed = args.seed.unwrap_or(SEED);
+    let known = match folder {
+        None => None,
+        Some(folder) => marker::look(folder, Whose::Emulator)?,
+    };
+    if let (Some(folder), Some(known)) = (folder, &known) {
+        marker::check_seed(folder, known, args.seed)?;
+    }
+    let seed = known.as_ref().map(|known| known.seed).or(args.seed).unwrap_or(SEED);
     let stores = match folder {
         None => in_memory(seed),
         Some(folder) => {
-            if marker::look(folder, Whose::Emulator)?.is_none() {
+            if known.is_none() {
                 let marker = Marker { whose: Whose::Emulator, seed, story: None };
                 let key_file = config.key()?.is_none().then(|| config.key_file());
                 world::make_folder(folder, key_file.as_deref(), &marker)?;
@@ -89,8 +97,13 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
         }
     };
     let keys = Arc::clone(&stores.keys);
-    let emulated = whatsapp::Config { seed, version, chaos, ..whatsapp::Config::default() };
+    let (after, last) = world::last_recorded(&*stores.ledger).await?;
+    let emulated = whatsapp::Config { seed, after, version, chaos, ..whatsapp::Config::default() };
     let world = World::new(config.server.clone(), stores, "emulator", emulated, any_key);
+    if let Some(last) = last.filter(|last| *last > world.clock.now()) {
+        // It had been turned, and does not go back.
+        world.clock.set(last)?;
+    }
     if let Some(speed) = args.speed {
         world.clock.speed_up(speed)?;
     }
@@ -119,12 +132,14 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     if let Some(folder) = folder {
         world::keep_ready_line(folder, &line)?;
     }
+    let signals = serve::Signals::listen()?;
     if as_json {
         output::value(true, &line)?;
     } else {
         output::data(&for_people(&world, &tenants, &address.to_string(), args))?;
     }
-    serve::until_stopped(Arc::clone(&world.app), listener, folder, std::future::pending()).await
+    let app = Arc::clone(&world.app);
+    serve::until_stopped(app, listener, folder, signals, std::future::pending()).await
 }
 
 fn shown(path: Option<&Path>) -> String {

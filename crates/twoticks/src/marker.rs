@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the file in the data folder.
 const NAME: &str = "invented.json";
+/// The version that is written; every one up to it is read.
+const VERSION: u64 = 1;
 
 /// Whose invented data it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,14 +46,50 @@ fn path(folder: &Path) -> PathBuf {
     folder.join(NAME)
 }
 
-fn read(folder: &Path) -> Result<Option<Marker>> {
+/// What every version has.
+#[derive(Deserialize)]
+struct Head {
+    /// The first ones did not say theirs.
+    #[serde(default = "first")]
+    version: u64,
+    whose: String,
+}
+
+fn first() -> u64 {
+    1
+}
+
+/// The marker as it is in the file.
+#[derive(Serialize)]
+struct File<'a> {
+    version: u64,
+    #[serde(flatten)]
+    marker: &'a Marker,
+}
+
+fn text(folder: &Path) -> Result<Option<String>> {
     let file = path(folder);
     if !file.exists() {
         return Ok(None);
     }
     let reading = || format!("cannot read `{}`", file.display());
-    let text = std::fs::read_to_string(&file).with_context(reading)?;
-    serde_json::from_str(&text).map(Some).with_context(reading)
+    std::fs::read_to_string(&file).map(Some).with_context(reading)
+}
+
+fn read(folder: &Path) -> Result<Option<Marker>> {
+    let Some(text) = text(folder)? else { return Ok(None) };
+    let file = path(folder);
+    let reading = || format!("cannot read `{}`", file.display());
+    let Head { version, whose: _ } = serde_json::from_str(&text).with_context(reading)?;
+    if version > VERSION {
+        bail!(
+            "`{}` has version {version}, this program knows up to {VERSION}; use a newer twoticks",
+            file.display()
+        );
+    }
+    let mut fields: serde_json::Map<_, _> = serde_json::from_str(&text).with_context(reading)?;
+    fields.remove("version");
+    serde_json::from_value(fields.into()).map(Some).with_context(reading)
 }
 
 /// Refuses a folder with invented data.
@@ -63,11 +101,30 @@ pub(crate) fn refuse(folder: &Path) -> Result<()> {
         return Ok(());
     }
     // Also one whose marker cannot be read holds nothing that is real.
-    let command = read(folder).ok().flatten().map_or("twoticks demo", |it| it.whose.command());
-    bail!(
-        "`{}` holds invented data; run `{command}` on it, or use another folder",
-        folder.display()
-    )
+    let head = text(folder).ok().flatten().and_then(|it| serde_json::from_str::<Head>(&it).ok());
+    let what = match head.as_ref().map(|head| head.whose.as_str()) {
+        Some("demo") => format!("run `{}` on it, or use another folder", Whose::Demo.command()),
+        Some("emulator") => {
+            format!("run `{}` on it, or use another folder", Whose::Emulator.command())
+        }
+        _ => "use another folder".to_owned(),
+    };
+    bail!("`{}` holds invented data; {what}", folder.display())
+}
+
+/// Refuses a seed that the folder was not made from.
+///
+/// # Errors
+/// If it is another.
+pub(crate) fn check_seed(folder: &Path, marker: &Marker, seed: Option<u64>) -> Result<()> {
+    if seed.is_some_and(|seed| seed != marker.seed) {
+        bail!(
+            "`{}` was made from the seed {}; leave --seed out, or remove the folder",
+            folder.display(),
+            marker.seed
+        );
+    }
+    Ok(())
 }
 
 /// Looks at the folder of a demo or an emulator: `None` if it is not there, or empty.
@@ -108,7 +165,8 @@ pub(crate) fn look(folder: &Path, whose: Whose) -> Result<Option<Marker>> {
 /// If it cannot be written.
 pub(crate) fn write(folder: &Path, marker: &Marker) -> Result<()> {
     let (file, new) = (path(folder), folder.join("invented.json.new"));
-    let text = serde_json::to_string(marker).context("a marker is plain JSON")?;
+    let text = serde_json::to_string(&File { version: VERSION, marker });
+    let text = text.context("a marker is plain JSON")?;
     std::fs::write(&new, text)
         .and_then(|()| std::fs::rename(&new, &file))
         .with_context(|| format!("cannot write `{}`", file.display()))
@@ -137,6 +195,13 @@ mod tests {
         assert_eq!(look(folder, Whose::Demo).unwrap(), Some(told));
         let other = look(folder, Whose::Emulator).unwrap_err().to_string();
         assert!(other.contains("twoticks demo"), "{other}");
+        assert!(refuse(folder).unwrap_err().to_string().contains("twoticks demo"));
+        // The first markers had no version.
+        std::fs::write(path(folder), r#"{"whose":"demo","seed":1,"story":[1,2]}"#).unwrap();
+        assert_eq!(look(folder, Whose::Demo).unwrap().unwrap().story, Some((1, 2)));
+        std::fs::write(path(folder), r#"{"version":2,"whose":"demo","colour":1}"#).unwrap();
+        let newer = look(folder, Whose::Demo).unwrap_err().to_string();
+        assert!(newer.contains("has version 2, this program knows up to 1"), "{newer}");
         assert!(refuse(folder).unwrap_err().to_string().contains("twoticks demo"));
         std::fs::write(path(folder), "{").unwrap();
         assert!(refuse(folder).is_err() && look(folder, Whose::Demo).is_err());

@@ -37,11 +37,12 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -
     let listener = listen(config.listen_address()?).await?;
     marker::refuse(&config.data.folder)?;
     let app = reach::open(config, clock).await?;
+    let signals = Signals::listen()?;
     if as_json {
         let address = listener.local_addr().context("the listener has no address")?;
         output::value(true, &json!({"endpoint": format!("http://{address}")}))?;
     }
-    until_stopped(app, listener, Some(&config.data.folder), std::future::pending()).await
+    until_stopped(app, listener, Some(&config.data.folder), signals, std::future::pending()).await
 }
 
 /// Binds `address`.
@@ -54,21 +55,19 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Serves until a signal comes or `also` is done, then stops in order. Where there is a data
+/// Serves until one of `signals` comes or `also` is done, then stops in order. Whoever says that
+/// it is ready listens to signals before, so that it can be stopped in order as soon as it said so. Where there is a data
 /// `folder`, the command line reaches the server through it.
 ///
 /// # Errors
-/// If the signals or the control socket cannot be had, or the data folder could not be closed.
+/// If the control socket cannot be had, or the data folder could not be closed.
 pub(crate) async fn until_stopped(
     app: Arc<App>,
     listener: TcpListener,
     folder: Option<&Path>,
+    mut signals: Signals,
     also: impl Future<Output = ()>,
 ) -> Result<()> {
-    let mut signals = Signals {
-        interrupt: listen_to(SignalKind::interrupt())?,
-        terminate: listen_to(SignalKind::terminate())?,
-    };
     if let Some(folder) = folder {
         socket::serve(socket::bind(folder)?, &app);
     }
@@ -119,12 +118,24 @@ fn listen_to(kind: SignalKind) -> Result<Signal> {
     signal(kind).context("cannot listen to signals")
 }
 
-struct Signals {
+/// SIGINT and SIGTERM; from the moment that somebody listens they end nothing by themselves.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
+    /// Listens to them from now on.
+    ///
+    /// # Errors
+    /// If they cannot be listened to.
+    pub(crate) fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: listen_to(SignalKind::interrupt())?,
+            terminate: listen_to(SignalKind::terminate())?,
+        })
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -19,6 +19,7 @@ use twoticks_server::settings::Settings;
 use twoticks_server::ui;
 use twoticks_store::directory::Directory;
 use twoticks_store::directory::names::Secret;
+use twoticks_store::journal::Position;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
 
@@ -102,6 +103,28 @@ impl World {
         let whatsapp = Arc::clone(&self.emulator.whatsapp);
         self.app.tasks.spawn(|stop| async move { whatsapp.run(&stop).await });
     }
+}
+
+/// The position of the last entry that was recorded, and when that was accepted: 0 and nothing if
+/// there is none.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub(crate) async fn last_recorded(ledger: &dyn Ledger) -> Result<(Position, Option<Time>)> {
+    let reading = "cannot read the journal";
+    // Nobody keeps its length, but every position up to the last one has an entry.
+    let (mut known, mut accepted, mut step) = (0, None, 1);
+    while step > 0 {
+        let entry = ledger.entries(known + step, 1).await.context(reading)?.pop();
+        match entry {
+            Some(entry) => {
+                (known, accepted) = (entry.position, Some(entry.batch.accepted));
+                step *= 2;
+            }
+            None => step /= 2,
+        }
+    }
+    Ok((known, accepted))
 }
 
 /// Makes a folder for invented data, if it is new.

@@ -1,5 +1,7 @@
 //! Health, beginning anew, chaos, and what can be set.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use twoticks_core::ids::ChannelId;
@@ -49,7 +51,7 @@ pub(super) async fn reset(around: Around, question: Question) -> Answer {
         Some(key) => emulator.reset_account(&around.app, key).await,
     };
     done.map_err(|why| match why {
-        NotReset::Demo => NotDone::Conflict(why.to_string()),
+        NotReset::Demo | NotReset::First(_) => NotDone::Conflict(why.to_string()),
         NotReset::NoAccount(_) => NotDone::Asked(why.to_string()),
         NotReset::Store(_) | NotReset::Directory(_) | NotReset::Fixtures(_) => {
             NotDone::Failed(why.to_string())
@@ -68,13 +70,10 @@ struct Order {
 pub(super) async fn chaos(around: Around, question: Question) -> Answer {
     let Order { profiles, channel } = question.read()?;
     let whatsapp = &around.emulator.whatsapp;
-    let channel = match &channel {
-        None => None,
-        Some(text) => {
-            drop(around.chosen(Some(text), None)?);
-            Some(ChannelId::new(text).map_err(|why| NotDone::Asked(why.to_string()))?)
-        }
-    };
+    let channel = around.named(channel.as_deref())?;
+    if !question.is_post && profiles.is_some() {
+        return Err(NotDone::Asked("ordering chaos is a POST".to_owned()));
+    }
     if question.is_post {
         let Some(profiles) = profiles else {
             let all = Chaos::all();
@@ -91,6 +90,7 @@ pub(super) async fn chaos(around: Around, question: Question) -> Answer {
         "profiles": holds.to_string(),
         "channel": channel,
         "all": Profile::ALL.map(Profile::as_str),
+        "help": Profile::ALL.iter().map(|it| (it.as_str(), it.help())).collect::<BTreeMap<_, _>>(),
     }))
 }
 
@@ -99,6 +99,7 @@ pub(super) async fn chaos(around: Around, question: Question) -> Answer {
 struct Set {
     outcome: Option<String>,
     api_version: Option<String>,
+    channel: Option<String>,
 }
 
 /// How lives can end, by words; `failed:CODE` besides.
@@ -127,36 +128,50 @@ pub(crate) fn outcome(word: &str) -> Result<Outcome, String> {
 }
 
 pub(super) async fn config(around: Around, question: Question) -> Answer {
-    let Set { outcome: word, api_version } = question.read()?;
+    let Set { outcome: word, api_version, channel } = question.read()?;
     let whatsapp = &around.emulator.whatsapp;
+    let channel = around.named(channel.as_deref())?;
+    if !question.is_post && (word.is_some() || api_version.is_some()) {
+        return Err(NotDone::Asked("setting something is a POST".to_owned()));
+    }
     if question.is_post {
-        let mut config = whatsapp.config();
-        if let Some(word) = &word {
-            config.outcome = outcome(word).map_err(NotDone::Asked)?;
+        if channel.is_some() && api_version.is_some() {
+            let why = "`api_version` is for all channels; leave `channel` out, or `api_version`";
+            return Err(NotDone::Asked(why.to_owned()));
         }
+        let mut config = whatsapp.config();
         if let Some(version) = &api_version {
             config.version = Version::parse(version).map_err(NotDone::Asked)?;
         }
+        let ends = word.as_deref().map(outcome).transpose().map_err(NotDone::Asked)?;
+        match (&channel, ends) {
+            (Some(channel), Some(ends)) => whatsapp.set_outcome(channel, ends),
+            (_, ends) => config.outcome = ends.unwrap_or(config.outcome),
+        }
         whatsapp.set_config(config);
     }
-    Ok(shown(&around))
+    Ok(shown(&around, channel.as_ref()))
 }
 
-fn shown(around: &Around) -> Value {
-    let config = around.emulator.whatsapp.config();
-    let ends = match config.outcome {
+/// What is set, for one channel if it is given.
+fn shown(around: &Around, channel: Option<&ChannelId>) -> Value {
+    let whatsapp = &around.emulator.whatsapp;
+    let config = whatsapp.config();
+    let ends = match channel.map_or(config.outcome, |channel| whatsapp.outcome_of(channel)) {
         Outcome::Failed(failure) => format!("failed:{}", failure.code),
         other => OUTCOMES
             .iter()
             .find(|(_, known)| *known == other)
             .map_or_else(String::new, |(word, _)| (*word).to_owned()),
     };
+    let chaos = channel.map_or(config.chaos, |channel| whatsapp.chaos_of(channel));
     let any_key = around.emulator.any_key.as_ref();
     json!({
         "seed": config.seed,
+        "channel": channel,
         "outcome": ends,
         "api_version": config.version.to_string(),
-        "chaos": config.chaos.to_string(),
+        "chaos": chaos.to_string(),
         "any_key": any_key.is_some(),
         "checks_signatures": any_key.is_none_or(|any_key| any_key.secret.is_some()),
         "freshness": match around.app.settings.cams.freshness {

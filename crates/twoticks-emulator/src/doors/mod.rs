@@ -6,7 +6,7 @@
 //! site cannot ask anything.
 
 mod clock;
-mod config;
+pub(crate) mod config;
 mod inspect;
 mod things;
 
@@ -130,7 +130,7 @@ const DOORS: &[Door] = &[
         "config",
         BOTH,
         config::config,
-        "How lives end (`outcome`), which version of the Graph API is spoken (`api_version`)."
+        "How lives end (`outcome`), for one `channel` or for all; which version of the Graph API is spoken (`api_version`)."
     ),
     door!(
         "fixtures",
@@ -267,18 +267,23 @@ fn is_this_machine(authority: &str) -> bool {
 }
 
 impl Around {
+    /// The channel that is named, if one is.
+    fn named(&self, channel: Option<&str>) -> Result<Option<ChannelId>, NotDone> {
+        let Some(text) = channel else { return Ok(None) };
+        let snapshot = self.app.directory.snapshot();
+        let known = ChannelId::new(text).ok().filter(|id| snapshot.channel(id).is_some());
+        known.map(Some).ok_or_else(|| NotDone::Asked(format!("there is no channel `{text}`")))
+    }
+
     /// Which channels are meant: one, those of a key's account, or all.
     fn chosen(&self, channel: Option<&str>, key: Option<&str>) -> Result<Chosen, NotDone> {
         let snapshot = self.app.directory.snapshot();
-        if let Some(text) = channel {
-            let known = ChannelId::new(text).ok().filter(|id| snapshot.channel(id).is_some());
-            let id =
-                known.ok_or_else(|| NotDone::Asked(format!("there is no channel `{text}`")))?;
+        if let Some(id) = self.named(channel)? {
             return Ok(Box::new(move |other| *other == id));
         }
         let Some(key) = key else { return Ok(Box::new(|_| true)) };
         let uid = self.emulator.account_of(&self.app, key);
-        let uid = uid.ok_or_else(|| NotDone::Asked(format!("there is no access key `{key}`")))?;
+        let uid = uid.ok_or_else(|| NotDone::Asked(self.emulator.no_account(key)))?;
         let ids: Vec<ChannelId> =
             snapshot.channels_of(&uid).iter().map(|channel| channel.id.clone()).collect();
         Ok(Box::new(move |other| ids.contains(other)))

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Answer, Around, NotDone, Question};
 use crate::fixtures::{FixtureError, Fixtures, shown};
-use crate::parameters;
+use crate::{parameters, tenants};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,20 +20,21 @@ pub(super) async fn fixtures(around: Around, question: Question) -> Answer {
         twoticks_server::rehearsal::Rehearsal::introduce(&**emulator, app, key).await;
     }
     let uid = match &whose.key {
-        Some(key) => emulator
-            .account_of(app, key)
-            .ok_or_else(|| NotDone::Asked(format!("there is no access key `{key}`")))?,
+        Some(key) => {
+            emulator.account_of(app, key).ok_or_else(|| NotDone::Asked(emulator.no_account(key)))?
+        }
         None => {
             let snapshot = app.directory.snapshot();
-            let first = snapshot.accounts().next();
-            let first = first.ok_or_else(|| NotDone::Asked("there is no account".to_owned()))?;
-            first.uid.clone()
+            let account = tenants::first_account(&snapshot);
+            let account =
+                account.ok_or_else(|| NotDone::Asked("there is no account".to_owned()))?;
+            account.uid.clone()
         }
     };
     if question.is_post {
         let refused = |why: FixtureError| match why {
             FixtureError::Ledger(_) => NotDone::Failed(why.to_string()),
-            FixtureError::Taken(_) => NotDone::Conflict(why.to_string()),
+            FixtureError::Taken(_) | FixtureError::Used(_) => NotDone::Conflict(why.to_string()),
             _ => NotDone::Asked(why.to_string()),
         };
         let fixtures = Fixtures::read(&question.body).map_err(refused)?;

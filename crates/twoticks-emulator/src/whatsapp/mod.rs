@@ -32,6 +32,7 @@ use self::state::State;
 use crate::book::Book;
 use crate::chaos::Chaos;
 use crate::clock::{NotTurned, TurnedClock};
+use crate::life::Outcome;
 use crate::post::Lane;
 
 /// How many connections webhooks come over.
@@ -106,8 +107,14 @@ impl WhatsApp {
         self.woken.notify_one();
     }
 
-    /// Tells what is due, when it is due, until `stop`.
+    /// Tells what is due, when it is due, until `stop`; then it hangs up, since a server that
+    /// stops waits for those who are connected to it.
     pub async fn run(&self, stop: &CancellationToken) {
+        self.run_until(stop).await;
+        self.lanes.lock().await.clear();
+    }
+
+    async fn run_until(&self, stop: &CancellationToken) {
         loop {
             let wait = self.state().next_due().and_then(|due| self.clock.until(due));
             tokio::select! {
@@ -270,6 +277,17 @@ impl WhatsApp {
     #[must_use]
     pub fn chaos_of(&self, channel: &ChannelId) -> Chaos {
         self.state().chaos_of(channel)
+    }
+
+    /// How lives of one channel have to end, whatever holds for the others.
+    pub fn set_outcome(&self, channel: &ChannelId, outcome: Outcome) {
+        self.state().line(channel).outcome = Some(outcome);
+    }
+
+    /// How lives of a channel have to end.
+    #[must_use]
+    pub fn outcome_of(&self, channel: &ChannelId) -> Outcome {
+        self.state().outcome_of(channel)
     }
 
     /// Whether opened links of a channel are told (Marketing Messages API).

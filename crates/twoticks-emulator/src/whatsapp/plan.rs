@@ -89,7 +89,11 @@ impl State {
             return Err(refuse(131_062, "an authentication template needs a phone number"));
         }
         let has_window = self.has_window(from, to, now);
-        let seed = self.config.seed;
+        let config = self.config;
+        let seed = match config.after {
+            0 => config.seed,
+            after => seed_of(config.seed, after),
+        };
         let line = self.line(channel);
         line.sent += 1;
         let seed = seed_of(seed_of_name(seed, channel.as_str()), line.sent);
@@ -125,7 +129,7 @@ impl State {
             appeal: liking.appeal,
             limited: liking.limited,
             tells_links,
-            outcome: self.outcome(recipient, purpose, has_window),
+            outcome: self.outcome(channel, recipient, purpose, has_window),
         };
         let lives = (0..message.members.len()).map(|member| {
             let market =
@@ -172,23 +176,30 @@ impl State {
 
     /// How the life of a message has to end: a number that ends in a code of Meta's fails with it,
     /// and a free-form message without a window does too.
-    fn outcome(&self, to: Recipient<'_>, purpose: Purpose, has_window: bool) -> Outcome {
+    fn outcome(
+        &self,
+        channel: &ChannelId,
+        to: Recipient<'_>,
+        purpose: Purpose,
+        has_window: bool,
+    ) -> Outcome {
         if let Recipient::Number(digits) = to
             && let Some(failure) = asked_to_fail(digits)
         {
             return Outcome::Failed(failure);
         }
         let is_person = !matches!(to, Recipient::Group(_));
+        let ordered = self.outcome_of(channel);
         match failure_of(NO_WINDOW) {
             Some(no_window)
                 if purpose == Purpose::Service
                     && is_person
                     && !has_window
-                    && self.config.outcome == Outcome::Life =>
+                    && ordered == Outcome::Life =>
             {
                 Outcome::Failed(no_window)
             }
-            _ => self.config.outcome,
+            _ => ordered,
         }
     }
 

@@ -32,9 +32,12 @@ pub(super) const WINDOW: i64 = DAY;
 pub struct Config {
     /// What everything comes from.
     pub seed: u64,
+    /// How much had been recorded before it began, in a folder that is used again: ids that were
+    /// given out then are not given out once more.
+    pub after: u64,
     /// Which version of the Graph API webhooks follow.
     pub version: Version,
-    /// How lives have to end.
+    /// How lives have to end, for channels that have nothing of their own.
     pub outcome: Outcome,
     /// What goes wrong for channels that have nothing of their own.
     pub chaos: Chaos,
@@ -161,6 +164,7 @@ pub(super) struct Line {
     /// How many messages it has sent.
     pub(super) sent: u64,
     pub(super) chaos: Option<Chaos>,
+    pub(super) outcome: Option<Outcome>,
     pub(super) tells_links: bool,
     pub(super) templates: HashMap<Template, (Category, Standing)>,
     pub(super) likings: HashMap<Template, Liking>,
@@ -273,6 +277,10 @@ impl State {
 
     pub(super) fn chaos_of(&self, channel: &ChannelId) -> Chaos {
         self.lines.get(channel).and_then(|line| line.chaos).unwrap_or(self.config.chaos)
+    }
+
+    pub(super) fn outcome_of(&self, channel: &ChannelId) -> Outcome {
+        self.lines.get(channel).and_then(|line| line.outcome).unwrap_or(self.config.outcome)
     }
 
     pub(super) fn next_due(&self) -> Option<Time> {

@@ -9,7 +9,7 @@ use twoticks_emulator::whatsapp::Config;
 use twoticks_server::settings::Settings;
 use twoticks_store::directory::names::Secret;
 
-use crate::harness::{CHANNELS, Emulated, PROMO, START, channel};
+use crate::harness::{CHANNELS, Emulated, KEY, PROMO, START, channel};
 
 async fn started() -> Emulated {
     Emulated::start(Config::default()).await
@@ -109,6 +109,48 @@ async fn chaos_is_ordered_by_name_for_all_or_for_one_channel() {
     let mixed = Chaos::of(&[Profile::Reorder, Profile::Drop]);
     assert_eq!(whatsapp.chaos_of(&channel("cams-shop")), mixed);
     assert_eq!(emulated.get("config").await["chaos"], "reorder,drop");
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn how_lives_end_is_ordered_for_all_or_for_one_channel() {
+    let mut emulated = started().await;
+    emulated.post("config?outcome=sent", "").await;
+    let one = emulated.post("config?outcome=failed:131026&channel=cams-bank", "").await;
+    assert_eq!((&one["outcome"], &one["channel"]), (&json!("failed:131026"), &json!("cams-bank")));
+    assert_eq!(emulated.get("config?channel=cams-shop").await["outcome"], "sent");
+    assert_eq!(emulated.get("config").await["outcome"], "sent");
+    let body = r#"{"channels": [{"id": "cams-outlet", "outcome": "read"}]}"#;
+    emulated.post("fixtures", body).await;
+    for (id, last) in [("cams-shop", "sent"), ("cams-bank", "failed"), ("cams-outlet", "read")] {
+        emulated.send(id, 0, PROMO, 1, 3).await;
+        let sends = emulated.get(&format!("inspect/sends?channel={id}")).await;
+        for send in sends["sends"].as_array().unwrap() {
+            assert_eq!(send["life"].as_array().unwrap().last().unwrap()["what"], last, "{id}");
+        }
+    }
+    for (target, part) in [
+        ("config?outcome=read&channel=cams-none", "`cams-none`"),
+        ("config?api_version=v24.0&channel=cams-bank", "`api_version` is for all"),
+    ] {
+        let (_, why) = emulated.refused(target, "").await;
+        assert!(why.contains(part), "{target}: {why}");
+    }
+    let (_, why) = emulated
+        .refused("fixtures", r#"{"channels": [{"id": "cams-outlet", "outcome": "happy"}]}"#)
+        .await;
+    assert!(why.contains("`happy`") && why.contains("`tapped`"), "{why}");
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn what_changes_something_is_a_post() {
+    let mut emulated = started().await;
+    for target in ["config?outcome=read", "chaos?profiles=drop", "clock?advance=1d"] {
+        let (status, answer) = emulated.ask("GET", target, "").await;
+        assert_eq!(status, 400, "{target}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains("is a POST"), "{target}: {answer}");
+    }
     emulated.stop().await;
 }
 
@@ -396,6 +438,11 @@ async fn any_key_is_an_account_of_its_own_that_sees_nothing_of_the_others() {
     let sends = emulated.get("inspect/sends?key=test-one").await;
     assert_eq!(sends["sends"].as_array().unwrap().len(), 1);
 
+    let (status, why) = emulated.refused("fixtures?key=t1", "{}").await;
+    assert_eq!(status, 400);
+    assert!(why.contains("`t1`") && why.contains("4 to 128"), "{why}");
+    let (_, answer) = emulated.ask("GET", "inspect/sends?key=test-none", "").await;
+    assert!(answer["error"].as_str().unwrap().contains("the first call with it"), "{answer}");
     let (status, why) = emulated
         .refused(
             "fixtures?key=test-two",
@@ -411,6 +458,38 @@ async fn any_key_is_an_account_of_its_own_that_sees_nothing_of_the_others() {
     let fresh = emulated.get("fixtures?key=test-one").await;
     assert_eq!((&fresh["account"], &fresh["templates"]), (&one["account"], &json!([])));
     assert_ne!(fresh["channel"], one["channel"]);
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_that_was_reset_gets_nothing_back_that_was_counted_before() {
+    let mut emulated = any_key(None).await;
+    emulated.post("config?outcome=read", "").await;
+    let named = |id: &str, number: &str| {
+        format!(
+            r#"{{"channels": [{{"id": "{id}"}}],
+                "numbers": [{{"channel": "{id}", "phone_number": "{number}"}}],
+                "templates": [{{"channel": "{id}", "code": "hi", "language": "en",
+                               "category": "marketing"}}]}}"#
+        )
+    };
+    emulated.post("fixtures?key=test-one", &named("cams-own", "15550100091")).await;
+    let first = emulated.get("fixtures?key=test-one").await;
+    emulated.post("reset?key=test-one", "").await;
+    let (status, why) =
+        emulated.refused("fixtures?key=test-one", &named("cams-own", "15550100091")).await;
+    assert_eq!(status, 409);
+    assert!(why.contains("`cams-own`") && why.contains("reset without `key`"), "{why}");
+    let second = emulated.get("fixtures?key=test-one").await;
+    assert_eq!(second["channels"].as_array().unwrap().len(), 1, "nothing was loaded");
+    assert_ne!(first["channels"], second["channels"]);
+    emulated.post("fixtures?key=test-one", &named("cams-other", "15550100091")).await;
+    emulated.post("reset", "").await;
+    emulated.post("fixtures?key=test-one", &named("cams-own", "15550100091")).await;
+
+    let (status, why) = emulated.refused(&format!("reset?key={}", KEY.0), "").await;
+    assert_eq!(status, 409);
+    assert!(why.contains("from the start"), "{why}");
     emulated.stop().await;
 }
 

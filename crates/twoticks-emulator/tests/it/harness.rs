@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use twoticks_core::channel::Side;
 use twoticks_core::clock::{Clock as _, DAY, ManualClock, Time};
 use twoticks_core::event::{Button, ButtonKind, Category};
@@ -306,6 +307,11 @@ impl Emulated {
 
     pub(crate) async fn stop(mut self) {
         drop(self.shutdown.take());
+        // A server that stops waits for those who are connected to it.
+        drop(self.lane);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        self.whatsapp.run(&stop).await;
         let left = self.serving.join_next().await.unwrap().unwrap().unwrap();
         assert_eq!(left, 0, "no task is left");
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use twoticks_core::clock::{Clock as _, DAY, SECOND};
 use twoticks_core::event::Category;
 use twoticks_emulator::book::Book;
+use twoticks_emulator::book::Subject;
 use twoticks_emulator::chaos::{Chaos, Profile};
 use twoticks_emulator::meta::Version;
 use twoticks_emulator::whatsapp::{Config, Standing};
@@ -305,5 +306,29 @@ async fn a_template_moved_at_once_counts_in_its_new_category_from_then_on() {
     let categories: std::collections::BTreeSet<String> =
         counted.keys().map(|cell| format!("{:?}", cell.subject)).collect();
     assert_eq!(categories.len(), 3, "the number, and the template in both: {categories:?}");
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn an_opt_in_of_the_past_counts_what_was_sent_since() {
+    let mut emulated = started().await;
+    emulated.post("config?outcome=tapped", "").await;
+    emulated.send("cams-shop", 0, PROMO, 1, 20).await;
+    emulated.advance(2 * HOUR).await;
+    let middle = emulated.whatsapp.clock().now();
+    emulated.send("cams-shop", 0, PROMO, 100, 30).await;
+    emulated.whatsapp.flush().await.unwrap();
+    // Of several the earliest stands.
+    for (time, sent) in [(middle, 30), (START, 50), (middle.plus(HOUR), 50)] {
+        let time = time.0;
+        let fixture = format!(r#"{{"opt_ins": [{{"channel": "cams-shop", "time": {time}}}]}}"#);
+        emulated.post("fixtures", &fixture).await;
+        emulated.compare("an opt-in of the past").await;
+        let counted = emulated.counted("cams-shop").await;
+        let of_number = counted
+            .iter()
+            .filter(|(cell, _)| cell.counts && matches!(cell.subject, Subject::Number(_)));
+        assert_eq!(of_number.map(|(_, sums)| sums.sent).sum::<i64>(), sent, "{time}");
+    }
     emulated.stop().await;
 }

@@ -5,7 +5,7 @@
 //! operations read the list. What always holds: everything that can be wrong with a request is
 //! found in `decode`; `call` does not fail for bad input.
 
-mod arguments;
+pub(crate) mod arguments;
 mod dispatch;
 mod enable_whatsapp_roi_metric;
 mod get_chatapp_phone_number_metric;

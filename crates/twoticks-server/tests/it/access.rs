@@ -106,6 +106,22 @@ async fn a_channel_of_somebody_else_is_as_unknown_as_one_that_is_not_there() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn where_there_are_several_channels_what_is_required_is_missed_before_the_space() {
+    let server = Server::start().await;
+    let (start, end) = (("Start", "0"), ("End", "1"));
+    for (params, code) in [
+        (&[end] as &[_], "MissingStart"),
+        (&[start, ("End", "")], "MissingEnd"),
+        (&[start, end], "MissingCustSpaceId"),
+        (&[end, ("CustSpaceId", OTHER_CHANNEL)], "Unknown.ResourceOwnerId"),
+    ] {
+        let reply = server.call(Who::Several, NUMBERS, params).await;
+        assert_eq!(reply.code(), code, "{params:?}");
+    }
+    server.stop().await;
+}
+
 /// What is wrong, who calls what and how, and the code of the check that comes first.
 type WrongTwice = (&'static str, Who, &'static str, How, &'static str);
 

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use twoticks_core::clock::{Clock as _, DAY, Time};
 use twoticks_emulator::tenants;
 use twoticks_emulator::whatsapp;
 use twoticks_store::directory::mint::Mint;
+use twoticks_store::lock::FolderLock;
 
 use self::cast::BUSINESSES;
 use self::story::LENGTH;
@@ -77,21 +78,17 @@ pub(crate) async fn run(config: &Config, args: &args::Demo, as_json: bool) -> Re
     let folder = &config.data.folder;
     let known = match marker::look(folder, Whose::Demo)? {
         Some(marker) if marker.story.is_none() => {
-            // A story that was broken off is worth nothing, and its folder is a demo's for sure.
+            // A story that was broken off is worth nothing, and its folder is a demo's for sure;
+            // but another demo may be telling it right now.
+            let _alone = FolderLock::take(folder)?;
             std::fs::remove_dir_all(folder)
                 .with_context(|| format!("cannot remove `{}`", folder.display()))?;
             None
         }
         known => known,
     };
-    if let (Some(known), Some(seed)) = (&known, seed)
-        && known.seed != seed
-    {
-        bail!(
-            "`{}` was made from the seed {}; leave --seed out, or remove the folder",
-            folder.display(),
-            known.seed
-        );
+    if let Some(known) = &known {
+        marker::check_seed(folder, known, seed)?;
     }
     let fresh = Marker { whose: Whose::Demo, seed: seed.unwrap_or(SEED), story: None };
     let marker = known.clone().unwrap_or(fresh);
@@ -100,7 +97,8 @@ pub(crate) async fn run(config: &Config, args: &args::Demo, as_json: bool) -> Re
         world::make_folder(folder, key_file.as_deref(), &marker)?;
     }
     let stores = reach::stores(config).await?;
-    let emulated = whatsapp::Config { seed: marker.seed, ..whatsapp::Config::default() };
+    let (after, _) = world::last_recorded(&*stores.ledger).await?;
+    let emulated = whatsapp::Config { seed: marker.seed, after, ..whatsapp::Config::default() };
     let world = World::new(config.server.clone(), stores, "demo data", emulated, None);
     // Keys that a number foretells are for whoever asks for them; otherwise nobody can guess them.
     let mut mint = seed.map_or_else(Mint::random, |seed| Mint::from_source(world::bytes(seed)));
@@ -119,7 +117,9 @@ pub(crate) async fn run(config: &Config, args: &args::Demo, as_json: bool) -> Re
             std::future::pending::<()>().await;
         }
     };
-    let serving = serve::until_stopped(Arc::clone(&world.app), listener, Some(folder), also);
+    let signals = serve::Signals::listen()?;
+    let app = Arc::clone(&world.app);
+    let serving = serve::until_stopped(app, listener, Some(folder), signals, also);
     let (served, told) = tokio::join!(Box::pin(serving), Box::pin(telling));
     told.and(served)
 }
