@@ -17,6 +17,9 @@ use twoticks_store::directory::{self, Change, Snapshot};
 /// A session with less than this left is replaced, in milliseconds.
 const SESSION_LEFT_MIN: i64 = 6 * 60 * 60 * SECOND;
 
+/// The user who may do everything.
+const ADMIN: &str = "admin";
+
 /// A channel that is to be there.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelPlan<'a> {
@@ -76,7 +79,7 @@ pub async fn ready(
     }
     let snapshot = app.directory.snapshot();
     if session(&snapshot, now).is_none() {
-        let account = snapshot.accounts().next().ok_or(TenantError::Gone("account"))?;
+        let account = home(&snapshot).ok_or(TenantError::Gone("user `admin`"))?;
         let wanted = sessions::Wanted {
             account: account.uid.clone(),
             role: Name::new("visitor")?,
@@ -112,6 +115,13 @@ impl Tenants {
     }
 }
 
+/// The account that was there from the start: the one with the user who may do everything. Those
+/// that keys have made have no users.
+#[must_use]
+pub fn home(snapshot: &Snapshot) -> Option<&Arc<Account>> {
+    snapshot.accounts().find(|account| snapshot.user_by_name(&account.uid, ADMIN).is_some())
+}
+
 /// The newest session, if it is good for a while.
 fn session(snapshot: &Snapshot, now: Time) -> Option<Arc<Session>> {
     let newest = snapshot.sessions().max_by_key(|session| session.expires)?;
@@ -119,7 +129,7 @@ fn session(snapshot: &Snapshot, now: Time) -> Option<Arc<Session>> {
 }
 
 fn find(snapshot: &Snapshot, now: Time, plans: &[ChannelPlan<'_>]) -> Result<Tenants, TenantError> {
-    let account = snapshot.accounts().next().ok_or(TenantError::Gone("account"))?;
+    let account = home(snapshot).ok_or(TenantError::Gone("user `admin`"))?;
     let key = |user: &str| {
         let user = snapshot.user_by_name(&account.uid, user)?;
         snapshot.keys_of(&Owner::User(user.id.clone())).first().cloned()
@@ -131,7 +141,7 @@ fn find(snapshot: &Snapshot, now: Time, plans: &[ChannelPlan<'_>]) -> Result<Ten
     };
     Ok(Tenants {
         account: Arc::clone(account),
-        admin: key("admin").ok_or(TenantError::Gone("user `admin`"))?,
+        admin: key(ADMIN).ok_or(TenantError::Gone("user `admin`"))?,
         denied: key("denied").ok_or(TenantError::Gone("user `denied`"))?,
         session: session(snapshot, now).ok_or(TenantError::Gone("session"))?,
         channels: plans.iter().map(channel).collect::<Result<_, _>>()?,
@@ -145,7 +155,7 @@ fn founding(
 ) -> Result<Vec<Change>, TenantError> {
     let account = Account { uid: mint.uid(), name: Text::new(name)?, subscribed: true };
     let mut changes = vec![Change::AddAccount(account.clone())];
-    for (user, policies) in [("admin", vec![Name::new(FULL_ACCESS)?]), ("denied", Vec::new())] {
+    for (user, policies) in [(ADMIN, vec![Name::new(FULL_ACCESS)?]), ("denied", Vec::new())] {
         let user = User {
             id: mint.user_id(),
             account: account.uid.clone(),

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{Answer, Around, NotDone, Question};
 use crate::fixtures::{FixtureError, Fixtures, shown};
 use crate::parameters;
+use crate::tenants::home;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,9 +26,9 @@ pub(super) async fn fixtures(around: Around, question: Question) -> Answer {
         }
         None => {
             let snapshot = app.directory.snapshot();
-            let first = snapshot.accounts().next();
-            let first = first.ok_or_else(|| NotDone::Asked("there is no account".to_owned()))?;
-            first.uid.clone()
+            let own = home(&snapshot).or_else(|| snapshot.accounts().next());
+            let own = own.ok_or_else(|| NotDone::Asked("there is no account".to_owned()))?;
+            own.uid.clone()
         }
     };
     if question.is_post {
