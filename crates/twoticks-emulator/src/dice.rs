@@ -28,7 +28,11 @@ pub fn seed_of(seed: u64, number: u64) -> u64 {
 /// A seed for a thing that is known by its name.
 #[must_use]
 pub fn seed_of_name(seed: u64, name: &str) -> u64 {
-    name.bytes().fold(mix(seed), |seed, byte| seed_of(seed, u64::from(byte)))
+    // Eight bytes at a time; the length tells apart what ends in zeros.
+    let begun = mix(seed ^ name.len() as u64);
+    name.as_bytes().chunks(8).fold(begun, |seed, chunk| {
+        seed_of(seed, chunk.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)))
+    })
 }
 
 impl Dice {

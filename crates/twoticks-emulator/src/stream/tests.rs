@@ -21,7 +21,7 @@ fn the_same_seed_gives_the_same_bytes_for_ever() {
     let plan = small(Order::OfArrival);
     let of = |seed| digest(bodies(seed, &plan, (1, 100)).map(|body| body.bytes));
     // Written down once: whoever changes a habit changes the stream and says so here.
-    assert_eq!(of(42), "7758225949d8728ad65604b79bc7804c250625f43586f37ccd3a28afd9ed7d08");
+    assert_eq!(of(42), "16c6650d6487f5b185f31c937c469c5227c4a1e18bf8749e1c155035986f88e7");
     assert_ne!(of(42), of(43));
     let events = |seed| events(seed, &plan).map(|event| format!("{event:?}")).collect::<Vec<_>>();
     assert_eq!(events(7), events(7));

@@ -242,7 +242,8 @@ impl WhatsApp {
             let count = lanes.len().max(1);
             let mut shares: Vec<Vec<Parcel>> = (0..count).map(|_| Vec::new()).collect();
             for (index, parcel) in parcels.into_iter().enumerate() {
-                if let Some(share) = shares.get_mut(index % count) {
+                let lane = parcel.lane(count).unwrap_or(index % count);
+                if let Some(share) = shares.get_mut(lane) {
                     share.push(parcel);
                 }
             }
@@ -412,5 +413,76 @@ impl Carrier for WhatsApp {
         };
         self.woken.notify_one();
         answers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+    use twoticks_core::clock::ManualClock;
+    use twoticks_core::ids::Text;
+    use twoticks_store::directory::Change;
+    use twoticks_store::directory::memory::MemoryDirectory;
+    use twoticks_store::directory::model::{Account, Channel, Number, StatusSource};
+    use twoticks_store::directory::names::{Secret, Uid};
+
+    use super::*;
+    use crate::life::Outcome;
+
+    #[tokio::test]
+    async fn when_too_much_waits_to_be_told_nothing_more_is_taken_until_some_of_it_is() {
+        let clock = Arc::new(ManualClock::new(Time(1_790_000_000_000)));
+        let clock = Arc::new(TurnedClock::new(clock));
+        let directory = Arc::new(MemoryDirectory::new());
+        let (account, channel) =
+            (Uid::new("1000000000000001").unwrap(), ChannelId::new("cams-1").unwrap());
+        let text = |text: &str| Text::new(text).unwrap();
+        let secret = |text: &str| Secret::new(text).unwrap();
+        let number = PhoneNumber::new("15550100011").unwrap();
+        directory
+            .change(vec![
+                Change::AddAccount(Account {
+                    uid: account.clone(),
+                    name: text("x"),
+                    subscribed: true,
+                }),
+                Change::AddChannel(Channel {
+                    id: channel.clone(),
+                    account,
+                    name: text("x"),
+                    waba_id: Some(text("1")),
+                    app_secrets: vec![secret("app")],
+                    verify_token: secret("verify"),
+                    receipts_secret: secret("receipts-secret-1"),
+                    status_source: StatusSource::CloudApi,
+                }),
+                Change::PutNumber(Number {
+                    phone_number: number.clone(),
+                    phone_number_id: text("1"),
+                    channel: channel.clone(),
+                }),
+            ])
+            .await
+            .unwrap();
+        let config = Config { outcome: Outcome::Sent, ..Config::default() };
+        let whatsapp = WhatsApp::new(clock, directory, config);
+        whatsapp.state().pending_max = 2;
+        let message = Outgoing {
+            channel,
+            from: number,
+            to: "15550190000".to_owned(),
+            template: None,
+            sign: None,
+            parameters: Map::new(),
+            call: Arc::default(),
+        };
+        let answers = whatsapp.send(&vec![message.clone(); 3]).await;
+        let is_taken: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!(is_taken, [true, true, false]);
+        assert!(
+            matches!(answers.last(), Some(Err(Refused::Unavailable(why))) if why.contains("clock"))
+        );
+        drop(whatsapp.state().take_due(Time(i64::MAX), 1));
+        assert!(whatsapp.send(&[message]).await.iter().all(Result::is_ok));
     }
 }

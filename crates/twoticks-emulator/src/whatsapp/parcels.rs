@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use twoticks_core::clock::{DAY, SECOND, Time};
 use twoticks_core::event::{Button, ButtonKind};
-use twoticks_core::ids::{ChannelId, Text};
+use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::directory::names::Secret;
 
@@ -15,7 +15,7 @@ use super::Delivered;
 use super::state::{BODY_REMEMBERED_MAX, Due, Message, State, Thing, WebhookRecord};
 use crate::book::Entry;
 use crate::chaos::{BURST_PER_SECOND, Chaos, Fault, Profile};
-use crate::dice::{Dice, seed_of};
+use crate::dice::{Dice, seed_of, seed_of_name};
 use crate::life::{Step, What};
 use crate::meta::{self, OfNumber, Opened, Recipient, Status, Tap, Update, Version, Word};
 use crate::post::{Asked, Lane};
@@ -32,6 +32,9 @@ const BURST_BODY: usize = 100;
 /// Where webhooks go.
 const PATH: &str = "/webhooks/whatsapp";
 
+/// What goes into bodies together: what has one secret and one chaos, of a burst one number.
+type Together<'a> = (&'a str, String, Option<PhoneNumber>);
+
 /// A body on its way.
 pub(super) struct Parcel {
     asked: Asked,
@@ -39,7 +42,8 @@ pub(super) struct Parcel {
     channels: Vec<ChannelId>,
     attempt: u32,
     fault: Option<Fault>,
-    is_burst: bool,
+    /// Of a burst: the number that it is all about, so that one number's rate can be kept.
+    burst_of: Option<PhoneNumber>,
 }
 
 /// What came of a body.
@@ -65,7 +69,7 @@ impl State {
         let version = self.config.version;
         let mut parcels = Vec::new();
         // One body speaks for all channels that share a secret, as one app's does.
-        let mut together: BTreeMap<(&str, u64), (Chaos, Vec<Due>)> = BTreeMap::new();
+        let mut together: BTreeMap<Together<'_>, (Chaos, Vec<Due>)> = BTreeMap::new();
         for due in due {
             let channel = due.thing.channel();
             // What is not there any more says nothing.
@@ -75,25 +79,30 @@ impl State {
             match &*due.thing {
                 Thing::Notice { body, .. } => {
                     let bytes = body.clone();
-                    parcels.push(wrap(secret, bytes, vec![due], chaos, &mut dice));
+                    parcels.push(wrap(secret, bytes, vec![due], chaos, None, &mut dice));
                 }
-                Thing::Step { .. } => {
-                    let key = (secret, chaos.profiles().fold(0, |all, it| all | 1 << it as u64));
-                    together.entry(key).or_insert_with(|| (chaos, Vec::new())).1.push(due);
+                Thing::Step { message, .. } => {
+                    let number = Some(message.phone_number.clone());
+                    let number = number.filter(|_| chaos.has(Profile::Burst));
+                    together
+                        .entry((secret, chaos.to_string(), number))
+                        .or_insert_with(|| (chaos, Vec::new()))
+                        .1
+                        .push(due);
                 }
             }
         }
-        for ((secret, _), (chaos, mut due)) in together {
+        for ((secret, _, number), (chaos, mut due)) in together {
             if chaos.has(Profile::Reorder) {
                 dice.shuffle(&mut due);
             }
             let mut rest = due.into_iter().peekable();
             while rest.peek().is_some() {
                 let size = chaos.body_size(&mut dice);
-                let size = if chaos.has(Profile::Burst) { size.min(BURST_BODY) } else { size };
+                let size = if number.is_some() { size.min(BURST_BODY) } else { size };
                 let of_body: Vec<Due> = rest.by_ref().take(size).collect();
                 let bytes = written(version, &of_body);
-                parcels.push(wrap(secret, bytes, of_body, chaos, &mut dice));
+                parcels.push(wrap(secret, bytes, of_body, chaos, number.clone(), &mut dice));
             }
         }
         parcels
@@ -103,7 +112,7 @@ impl State {
     pub(super) fn settle(&mut self, all: Vec<Taken>, now: Time) -> Delivered {
         let mut delivered = Delivered::default();
         for Taken { parcel, answer, is_believed, is_fooled } in all {
-            let Parcel { asked, due, channels, attempt, fault, is_burst: _ } = parcel;
+            let Parcel { asked, due, channels, attempt, fault, burst_of: _ } = parcel;
             delivered.bodies += 1;
             if is_fooled {
                 self.book.believed_a_forgery();
@@ -180,7 +189,14 @@ fn word(fault: Fault) -> &'static str {
     }
 }
 
-fn wrap(secret: &str, bytes: Vec<u8>, due: Vec<Due>, chaos: Chaos, dice: &mut Dice) -> Parcel {
+fn wrap(
+    secret: &str,
+    bytes: Vec<u8>,
+    due: Vec<Due>,
+    chaos: Chaos,
+    burst_of: Option<PhoneNumber>,
+    dice: &mut Dice,
+) -> Parcel {
     let attempt = due.iter().map(|due| due.attempt).max().unwrap_or(0);
     let fault = chaos.fault(dice, attempt);
     let mut channels: Vec<ChannelId> = due.iter().map(|due| due.thing.channel().clone()).collect();
@@ -200,15 +216,21 @@ fn wrap(secret: &str, bytes: Vec<u8>, due: Vec<Due>, chaos: Chaos, dice: &mut Di
         ],
         body: Bytes::from(bytes),
     };
-    let is_burst = chaos.has(Profile::Burst);
-    Parcel { asked, due, channels, attempt, fault, is_burst }
+    Parcel { asked, due, channels, attempt, fault, burst_of }
 }
 
 impl Parcel {
+    /// Over which of `lanes` it has to go; over any, if it is not of a burst.
+    pub(super) fn lane(&self, lanes: usize) -> Option<usize> {
+        let number = self.burst_of.as_ref()?;
+        let spread = seed_of_name(0, number.as_str()) % lanes.max(1) as u64;
+        usize::try_from(spread).ok()
+    }
+
     /// Posts it, with what goes wrong on the way.
     pub(super) async fn post(self, lane: &mut Lane, is_live: bool) -> Taken {
-        if is_live && self.is_burst {
-            // So many statuses a second and number, no more: over one lane it is one number's rate.
+        if is_live && self.burst_of.is_some() {
+            // A number's bodies all come over one lane, so its rate is kept by waiting there.
             let milliseconds = self.due.len() as u64 * 1_000 / BURST_PER_SECOND;
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         }

@@ -48,7 +48,7 @@ async fn send(
     for template in 0..actor.business.templates.len() {
         let recipients = as_they_come(dice, business, template, at, length);
         if !recipients.is_empty() {
-            actor.send(template, &recipients, SystemClock.now()).await?;
+            actor.send(&[(template, &recipients)], SystemClock.now()).await?;
         }
     }
     Ok(())

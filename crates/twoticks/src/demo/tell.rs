@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use twoticks_core::clock::{SECOND, Time};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
-use twoticks_emulator::caller::Caller;
+use twoticks_emulator::caller::{CallError, Caller};
 use twoticks_emulator::post::Lane;
 use twoticks_emulator::tenants::Tenants;
 use twoticks_emulator::whatsapp::{Standing, WhatsApp};
@@ -20,60 +20,46 @@ use crate::world::World;
 /// Nobody listens there: where webhooks go while the receiver is out of order.
 const NOBODY: &str = "127.0.0.1:1";
 
-/// A business that calls: its channel, and a connection of its own.
+/// How many sends a business makes side by side. All three together stay below the ten mass sends
+/// that a user may make within a second.
+const HANDS: usize = 3;
+
+/// A business that calls, over connections of its own.
 pub(super) struct Actor<'a> {
     pub(super) business: &'a Business,
     pub(super) channel: ChannelId,
-    lane: Lane,
-    caller: Caller,
+    hands: Vec<(Lane, Caller)>,
 }
 
 /// The businesses, ready to call the server on `address`.
 pub(super) fn actors(tenants: &Tenants, address: SocketAddr, nonces: &str) -> Vec<Actor<'static>> {
-    let admin = &tenants.admin;
-    let actor = |(index, (business, channel)): (usize, (&'static Business, _))| Actor {
-        business,
-        channel: ChannelId::clone(channel),
-        lane: Lane::new(address),
-        caller: Caller::new(admin.id.as_str(), admin.secret.expose(), &format!("{nonces}-{index}")),
-    };
+    let (id, secret) = (tenants.admin.id.as_str(), tenants.admin.secret.expose());
     let channels = tenants.channels.iter().map(|channel| &channel.id);
+    let actor = |(index, (business, channel)): (usize, (&'static Business, &ChannelId))| {
+        let hand = |hand| {
+            (Lane::new(address), Caller::new(id, secret, &format!("{nonces}-{index}-{hand}")))
+        };
+        Actor { business, channel: channel.clone(), hands: (0..HANDS).map(hand).collect() }
+    };
     BUSINESSES.iter().zip(channels).enumerate().map(actor).collect()
 }
 
 impl Actor<'_> {
-    /// Makes a call; signed at `now`.
-    async fn call(&mut self, action: &str, form: &[(&str, &str)], now: Time) -> Result<Value> {
-        Ok(self.caller.call(&mut self.lane, action, form, now).await?)
+    /// Enables ROI statistics; signed at `now`.
+    async fn opt_in(&mut self, now: Time) -> Result<()> {
+        let form = [("CustSpaceId", self.channel.as_str())];
+        let (lane, caller) = self.hands.first_mut().context("a business has a hand")?;
+        caller.call(lane, "EnableWhatsappROIMetric", &form, now).await?;
+        Ok(())
     }
 
-    /// Sends a template.
-    pub(super) async fn send(
-        &mut self,
-        template: usize,
-        recipients: &[String],
-        now: Time,
-    ) -> Result<()> {
-        let template = self.template(template)?;
-        let numbers = self.business.channel.numbers;
-        let (from, _) = numbers.get(template.number).context("a template has a number")?;
-        let list: Vec<Value> = recipients.iter().map(|to| json!({"To": to})).collect();
-        let list = Value::from(list).to_string();
-        let channel = self.channel.to_string();
-        let form = [
-            ("ChannelType", "whatsapp"),
-            ("CustSpaceId", channel.as_str()),
-            ("From", from),
-            ("TemplateCode", template.code),
-            ("Language", self.business.language),
-            ("SenderList", list.as_str()),
-        ];
-        match self.call("SendChatappMassMessage", &form, now).await {
-            Ok(_) => Ok(()),
-            // A template that is paused is refused, as it should be.
-            Err(error) if format!("{error:#}").contains("MessageInvalid") => Ok(()),
-            Err(error) => Err(error),
-        }
+    /// Sends templates, at most [`HANDS`] of them, side by side; signed at `now`.
+    pub(super) async fn send(&mut self, sends: &[(usize, &[String])], now: Time) -> Result<()> {
+        let (business, channel) = (self.business, self.channel.as_str());
+        let sending = self.hands.iter_mut().zip(sends).map(|(hand, (template, recipients))| {
+            send(business, channel, hand, *template, recipients, now)
+        });
+        try_join_all(sending).await.map(drop)
     }
 
     fn template(&self, index: usize) -> Result<&'static cast::Template> {
@@ -83,6 +69,34 @@ impl Actor<'_> {
     fn identity(&self, index: usize) -> Result<Template> {
         let code = Text::new(self.template(index)?.code)?;
         Ok(Template { code, language: Text::new(self.business.language)? })
+    }
+}
+
+async fn send(
+    business: &Business,
+    channel: &str,
+    (lane, caller): &mut (Lane, Caller),
+    template: usize,
+    recipients: &[String],
+    now: Time,
+) -> Result<()> {
+    let template = business.templates.get(template).context("a turn has a template")?;
+    let numbers = business.channel.numbers;
+    let (from, _) = numbers.get(template.number).context("a template has a number")?;
+    let list: Vec<Value> = recipients.iter().map(|to| json!({"To": to})).collect();
+    let list = Value::from(list).to_string();
+    let form = [
+        ("ChannelType", "whatsapp"),
+        ("CustSpaceId", channel),
+        ("From", from),
+        ("TemplateCode", template.code),
+        ("Language", business.language),
+        ("SenderList", list.as_str()),
+    ];
+    match caller.call(lane, "SendChatappMassMessage", &form, now).await {
+        // A template that is paused is refused, as it should be.
+        Err(CallError::Refused { body, .. }) if body.contains("MessageInvalid") => Ok(()),
+        done => Ok(done.map(drop)?),
     }
 }
 
@@ -103,41 +117,39 @@ pub(super) async fn tell(
     for (at, turns) in story {
         let now = start.plus(at);
         whatsapp.advance_by_steps(now, SLOT).await?;
-        let mut by_actor: Vec<Vec<Turn>> = actors.iter().map(|_| Vec::new()).collect();
-        for (business, turn) in turns {
-            if let Turn::Outage { is_over } = turn {
-                let to = if is_over { address } else { NOBODY.parse()? };
-                whatsapp.listen_at(to).await;
-            } else if let Some(turns) = by_actor.get_mut(business) {
-                turns.push(turn);
+        let mut sends: Vec<Vec<(usize, &[String])>> = vec![Vec::new(); actors.len()];
+        for (business, turn) in &turns {
+            let actor = actors.get_mut(*business).context("a turn has a business")?;
+            if let Turn::Send { template, recipients } = turn {
+                sent += recipients.len();
+                sends
+                    .get_mut(*business)
+                    .context("a turn has a business")?
+                    .push((*template, recipients));
+            } else if let Turn::Outage { is_over } = turn {
+                whatsapp.listen_at(if *is_over { address } else { NOBODY.parse()? }).await;
+            } else {
+                act(whatsapp, actor, turn, now).await?;
             }
         }
-        let longest = by_actor.iter().map(Vec::len).max().unwrap_or(0);
-        for round in 0..longest {
-            // The businesses act side by side; a user may make ten mass sends within a second.
+        let rounds = sends.iter().map(|it| it.len().div_ceil(HANDS)).max().unwrap_or(0);
+        for round in 0..rounds {
             let now = now.plus(i64::try_from(round).unwrap_or(0) * SECOND);
             world.clock.set(now)?;
-            let acting = actors.iter_mut().zip(&by_actor).filter_map(|(actor, turns)| {
-                turns.get(round).map(|turn| act(whatsapp, actor, turn, now))
+            let sending = actors.iter_mut().zip(&sends).filter_map(|(actor, sends)| {
+                sends.chunks(HANDS).nth(round).map(|sends| actor.send(sends, now))
             });
-            sent += try_join_all(acting).await?.into_iter().sum::<usize>();
+            try_join_all(sending).await?;
         }
     }
     whatsapp.advance_by_steps(end, SLOT).await?;
     Ok(sent)
 }
 
-async fn act(whatsapp: &WhatsApp, actor: &mut Actor<'_>, turn: &Turn, now: Time) -> Result<usize> {
+async fn act(whatsapp: &WhatsApp, actor: &mut Actor<'_>, turn: &Turn, now: Time) -> Result<()> {
     let channel = actor.channel.clone();
     match turn {
-        Turn::OptIn => {
-            let form = [("CustSpaceId", channel.as_str())];
-            actor.call("EnableWhatsappROIMetric", &form, now).await?;
-        }
-        Turn::Send { template, recipients } => {
-            actor.send(*template, recipients, now).await?;
-            return Ok(recipients.len());
-        }
+        Turn::OptIn => actor.opt_in(now).await?,
         Turn::Like { template, liking } => {
             whatsapp.like(&channel, &actor.identity(*template)?, *liking);
         }
@@ -154,9 +166,10 @@ async fn act(whatsapp: &WhatsApp, actor: &mut Actor<'_>, turn: &Turn, now: Time)
                 actor.business.channel.numbers.get(*number).context("a turn has a number")?;
             whatsapp.set_quality(&channel, &PhoneNumber::new(digits)?, *quality);
         }
-        Turn::Outage { .. } => {}
+        // Done where it concerns everybody.
+        Turn::Send { .. } | Turn::Outage { .. } => {}
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Makes the templates known to the server, where they are not yet, and to WhatsApp.
