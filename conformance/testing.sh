@@ -4,7 +4,7 @@
 #   conformance/testing.sh       (PROGRAM names the program; else the release program of this checkout)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PROGRAM="$(realpath "${PROGRAM:-${CARGO_TARGET_DIR:-target}/release/twoticks}")"
+PROGRAM="$(realpath -m "${PROGRAM:-${CARGO_TARGET_DIR:-target}/release/twoticks}")"
 if [ ! -x "$PROGRAM" ]; then
   echo "there is no program $PROGRAM: build it with cargo build --release, or name it in PROGRAM" >&2
   exit 2

@@ -94,9 +94,9 @@ struct OptInFixture {
 /// Why a fixture is not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum FixtureError {
-    /// It is not JSON, or has a field that there is not.
+    /// It is no JSON object, or has a field that there is not.
     #[error("the fixture cannot be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
+    Unreadable(String),
     /// A name in it will not do.
     #[error(transparent)]
     Name(#[from] InvalidId),
@@ -165,7 +165,12 @@ impl Fixtures {
     /// # Errors
     /// [`FixtureError::Unreadable`], with the name of an unknown field and of those that there are.
     pub fn read(json: &[u8]) -> Result<Self, FixtureError> {
-        Ok(serde_json::from_slice(json)?)
+        if json.trim_ascii_start().first() == Some(&b'[') {
+            let why = "it is a list and no object; there are `channels`, `numbers`, `templates`, \
+                       `opt_ins`";
+            return Err(FixtureError::Unreadable(why.to_owned()));
+        }
+        serde_json::from_slice(json).map_err(|error| FixtureError::Unreadable(error.to_string()))
     }
 
     /// Makes it so in the account `uid`.

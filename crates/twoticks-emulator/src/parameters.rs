@@ -17,8 +17,10 @@ pub(crate) const BODY_MAX: usize = 8 << 20;
 /// Names what cannot be read, or an unknown parameter and those that there are.
 pub(crate) fn read<T: DeserializeOwned>(query: Option<&str>, body: &[u8]) -> Result<T, String> {
     let mut fields = Map::new();
-    let params = Params::parse(query.unwrap_or_default().as_bytes(), None)
-        .map_err(|_| "the query cannot be read: percent-encode what is not ASCII".to_owned())?;
+    let params = Params::parse(query.unwrap_or_default().as_bytes(), None).map_err(|_| {
+        let why = "a parameter is there twice, or is not percent-encoded UTF-8";
+        format!("the query cannot be read: {why}")
+    })?;
     fields.extend(params.query().iter().map(|(name, text)| (name.clone(), text.as_str().into())));
     if !body.trim_ascii().is_empty() {
         let told: Value = serde_json::from_slice(body)

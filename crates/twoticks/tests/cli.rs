@@ -7,6 +7,8 @@
 mod emulate;
 #[path = "cli/export.rs"]
 mod export;
+#[path = "cli/ready.rs"]
+mod ready;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -411,21 +413,6 @@ fn a_second_signal_ends_the_server_at_once() {
     server.signal("INT");
     assert_eq!(server.0.wait().unwrap().code(), Some(1));
     assert_eq!(place.ask(&["verify"])["equal"], true);
-}
-
-#[test]
-fn a_server_that_says_it_is_ready_stops_in_order_from_then_on() {
-    let place = Place::set_up();
-    // Who does not listen to signals yet is ended by most of them.
-    for _ in 0..5 {
-        for command in [&["serve"][..], &["emulate", "--memory"]] {
-            let args = [command, &["--listen", "127.0.0.1:0", "--json"]].concat();
-            let mut server = place.start(&args);
-            let ready = read_line(&mut server.out());
-            assert!(ready.contains("\"endpoint\""), "{ready}");
-            assert_eq!(server.stop(), 0, "{command:?}");
-        }
-    }
 }
 
 #[test]

@@ -41,16 +41,13 @@ pub(super) async fn clock(around: Around, question: Question) -> Answer {
     if let Some(speed) = turn.speed {
         whatsapp.speed_up(u32::try_from(speed).unwrap_or(u32::MAX)).map_err(refused)?;
     }
-    let now = whatsapp.clock().now();
-    let target = match (turn.now, turn.advance) {
-        (Some(Instant(time)), _) => Some(time),
-        (None, Some(While(milliseconds))) => Some(now.plus(milliseconds)),
+    let mut delivered = match (turn.now, turn.advance) {
+        (Some(Instant(target)), _) => Some(whatsapp.advance(target).await.map_err(refused)?),
+        (None, Some(While(milliseconds))) => {
+            Some(whatsapp.advance_by(milliseconds).await.map_err(refused)?)
+        }
         (None, None) => None,
     };
-    let mut delivered = None;
-    if let Some(target) = target {
-        delivered = Some(whatsapp.advance(target).await.map_err(refused)?);
-    }
     if turn.flush {
         delivered = Some(whatsapp.flush().await.map_err(refused)?);
     }

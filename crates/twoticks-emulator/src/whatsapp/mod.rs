@@ -148,29 +148,38 @@ impl WhatsApp {
         together: i64,
     ) -> Result<Delivered, NotTurned> {
         let mut lanes = self.lanes.lock().await;
-        let now = self.clock.now();
+        self.go_on(&mut lanes, self.clock.now(), target, together).await
+    }
+
+    /// Turns the clock from `now`, which it has just shown, to `target`, for whoever has the turn.
+    async fn go_on(
+        &self,
+        lanes: &mut [Lane],
+        now: Time,
+        target: Time,
+        together: i64,
+    ) -> Result<Delivered, NotTurned> {
         if target < now {
             return Err(NotTurned::Back { now: now.0, asked: target.0 });
         }
         if target > crate::clock::LATEST {
             return Err(NotTurned::TooFar { asked: target.0 });
         }
+        // It goes on by itself as well, so it may be beyond where it is to be set.
+        let set = |time: Time| match self.clock.set(time) {
+            Ok(()) | Err(NotTurned::Back { .. }) => Ok(()),
+            Err(why) => Err(why),
+        };
         let mut delivered = Delivered::default();
         loop {
             let next = self.state().next_due().filter(|due| *due <= target);
             let now = self.clock.now();
             let Some(due) = next else {
-                // While it goes on by itself it may be there already.
-                if now < target {
-                    self.clock.set(target)?;
-                }
+                set(target)?;
                 return Ok(delivered);
             };
-            let stop = due.max(now).plus(together).min(target.max(now));
-            if now < stop {
-                self.clock.set(stop)?;
-            }
-            delivered.add(self.deliver(&mut lanes, false).await);
+            set(due.max(now).plus(together).min(target.max(now)))?;
+            delivered.add(self.deliver(lanes, false).await);
         }
     }
 
@@ -180,7 +189,17 @@ impl WhatsApp {
     /// [`NotTurned`].
     pub async fn advance(&self, target: Time) -> Result<Delivered, NotTurned> {
         let way = target.0.saturating_sub(self.clock.now().0);
-        self.advance_by_steps(target, (way / PARTS).max(TOGETHER_MIN)).await
+        self.advance_by_steps(target, together(way)).await
+    }
+
+    /// Turns the clock on by so many milliseconds from where it is when it is this call's turn.
+    ///
+    /// # Errors
+    /// [`NotTurned`].
+    pub async fn advance_by(&self, milliseconds: i64) -> Result<Delivered, NotTurned> {
+        let mut lanes = self.lanes.lock().await;
+        let now = self.clock.now();
+        self.go_on(&mut lanes, now, now.plus(milliseconds), together(milliseconds)).await
     }
 
     /// Turns the clock until nothing is left to be told, at most [`FLUSH_DAYS`] days.
@@ -188,15 +207,16 @@ impl WhatsApp {
     /// # Errors
     /// [`NotTurned`].
     pub async fn flush(&self) -> Result<Delivered, NotTurned> {
+        let mut lanes = self.lanes.lock().await;
         let mut delivered = Delivered::default();
         let last = self.clock.now().plus(FLUSH_DAYS * DAY);
         loop {
             let due = self.state().last_due();
             let now = self.clock.now();
-            match due.filter(|_| now <= last) {
-                None => return Ok(delivered),
-                Some(due) => delivered.add(self.advance(due.max(now)).await?),
-            }
+            let Some(due) = due.filter(|_| now <= last) else { return Ok(delivered) };
+            let target = due.max(now);
+            let way = target.0.saturating_sub(now.0);
+            delivered.add(self.go_on(&mut lanes, now, target, together(way)).await?);
         }
     }
 
@@ -375,6 +395,11 @@ impl WhatsApp {
     pub fn forget(&self, channel: &ChannelId) {
         self.state().forget(channel);
     }
+}
+
+/// What is due within so many milliseconds is told at once on a way of that length.
+fn together(way: i64) -> i64 {
+    (way / PARTS).max(TOGETHER_MIN)
 }
 
 #[async_trait]

@@ -64,6 +64,32 @@ async fn the_clock_goes_on_and_what_is_due_on_the_way_is_told() {
 }
 
 #[tokio::test]
+async fn whoever_turns_the_clock_at_the_same_time_gets_a_turn_from_where_it_is_then() {
+    let mut emulated = started().await;
+    emulated.send("cams-shop", 0, PROMO, 1, 50).await;
+    let (before, address) = (emulated.whatsapp.clock().now(), emulated.lane.address());
+    let turns = ["flush=1", "advance=1h", "flush=1", "advance=2h", "advance=30m"];
+    let turning = turns.map(|turn| async move {
+        let asked = twoticks_emulator::post::Asked {
+            method: "POST".parse().unwrap(),
+            target: format!("/_twoticks/clock?{turn}"),
+            headers: Vec::new(),
+            body: Vec::new().into(),
+        };
+        let answered = twoticks_emulator::post::Lane::new(address).ask(&asked).await.unwrap();
+        (answered.status.as_u16(), String::from_utf8_lossy(&answered.body).into_owned())
+    });
+    for (status, answer) in futures_util::future::join_all(turning).await {
+        assert_eq!(status, 200, "{answer}");
+    }
+    let passed = emulated.whatsapp.clock().now().0 - before.0;
+    assert!(passed >= 12_600 * SECOND, "each is on top of the others: {passed}");
+    assert_eq!(emulated.whatsapp.pending().0, 0);
+    emulated.compare("after many turns").await;
+    emulated.stop().await;
+}
+
+#[tokio::test]
 async fn a_clock_is_not_turned_back_nor_beyond_its_bounds() {
     let mut emulated = started().await;
     let before = format!("clock?now={}", START.0 - 1);
@@ -79,6 +105,7 @@ async fn a_clock_is_not_turned_back_nor_beyond_its_bounds() {
         ("clock?advance=soon", "", "`1d`"),
         ("clock?now=tomorrow", "", "2026-11-23T16:21:00Z"),
         ("clock?forward=1d", "", "`advance`"),
+        ("clock?advance=1d&advance=2d", "", "there twice"),
         ("clock", "[1]", "no JSON object"),
         ("clock", "{", "no JSON"),
     ] {
@@ -240,6 +267,7 @@ async fn of_a_refused_fixture_nothing_is_loaded() {
             ["`cams-none`", "channels"],
         ),
         ("not JSON", ["cannot be read", "line 1"]),
+        (r#"[{"id": "cams-new"}]"#, ["no object", "`channels`"]),
     ] {
         let (status, why) = emulated.refused("fixtures", body).await;
         assert_eq!(status, 400, "{body}");

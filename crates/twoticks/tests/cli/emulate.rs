@@ -379,9 +379,9 @@ fn an_emulator_goes_on_in_its_folder_after_it_was_stopped_or_killed() {
         emulated.post("clock?flush=true", "");
         let sent = emulated.sent();
         if round == 2 {
-            emulated.kill()
+            emulated.kill();
         } else {
-            emulated.stop()
+            emulated.stop();
         }
         emulated = Emulated::on_folder(&place, &[]);
         for field in ["admin", "denied", "channel", "app_secret", "verify_token"] {
@@ -435,9 +435,9 @@ fn a_reset_empties_the_folder_and_it_works_afterwards_and_after_a_restart() {
         emulated.post("clock?flush=true", "");
         assert_eq!(emulated.sent(), 1);
         if round == 1 {
-            emulated.kill()
+            emulated.kill();
         } else {
-            emulated.stop()
+            emulated.stop();
         }
         emulated = Emulated::on_folder(&place, &args);
         assert_eq!(emulated.sent(), 1, "round {round}");
