@@ -51,6 +51,16 @@ pub enum CallError {
     },
 }
 
+impl CallError {
+    /// The code of the refusal, if it is one that can be read.
+    #[must_use]
+    pub fn code(&self) -> Option<String> {
+        let Self::Refused { body, .. } = self else { return None };
+        let body: Value = serde_json::from_str(body).ok()?;
+        body.get("Code").and_then(Value::as_str).map(str::to_owned)
+    }
+}
+
 impl Caller {
     /// A caller with this key.
     #[must_use]

@@ -1,7 +1,8 @@
 //! The clock that can be turned: set, moved, sped up, made to stand still.
 //!
 //! The server follows it in everything but its callers' signatures, which are made by their own
-//! clocks. What always holds: it never goes back, but when everything is forgotten ([`TurnedClock::begin`]).
+//! clocks. What always holds: nobody turns it back, but when everything is forgotten
+//! ([`TurnedClock::begin`], [`TurnedClock::go_live`]).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,10 +78,10 @@ impl TurnedClock {
         *self.hands() = Hands { shown: now, since: self.source.now(), speed: speed.min(SPEED_MAX) };
     }
 
-    /// Begins anew with what the clock behind it shows, as fast.
-    pub fn go_live(&self) {
+    /// Begins anew with what the clock behind it shows, `speed` times as fast.
+    pub fn go_live(&self, speed: u32) {
         let now = self.source.now();
-        *self.hands() = Hands { shown: now, since: now, speed: 1 };
+        *self.hands() = Hands { shown: now, since: now, speed: speed.min(SPEED_MAX) };
     }
 
     /// Shows `now` from now on.
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(clock.until(START), Some(Duration::ZERO));
         source.set(START);
         assert_eq!(clock.now(), START.plus(DAY), "the clock behind may go back");
-        clock.go_live();
+        clock.go_live(1);
         assert_eq!(clock.now(), START);
     }
 

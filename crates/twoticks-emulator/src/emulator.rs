@@ -74,6 +74,10 @@ pub struct Renewal {
     pub directory: Arc<Renewable<dyn Directory>>,
     /// Makes an empty ledger and an empty directory; may block.
     pub fresh: Arc<dyn Fn() -> Result<Fresh, String> + Send + Sync>,
+    /// What it was set to at the start, and how fast its clock went.
+    pub config: Config,
+    /// See `config`.
+    pub speed: u32,
     /// Who is there from the start, with the same keys each time.
     pub founding: Vec<Change>,
     /// What is loaded at the start.
@@ -148,10 +152,10 @@ impl Emulator {
     pub async fn reset(&self, app: &App, seed: Option<u64>) -> Result<(), NotReset> {
         let renewal = self.renewal.get().ok_or(NotReset::Demo)?;
         let config = self.whatsapp.config();
-        let config = Config { seed: seed.unwrap_or(config.seed), ..Config::default() };
+        let config = Config { seed: seed.unwrap_or(config.seed), ..renewal.config };
         let _alone = self.introducing.lock().await;
         let begin = async {
-            let Renewal { ledger, directory, fresh, founding, fixtures: _ } = renewal;
+            let Renewal { ledger, directory, fresh, founding, .. } = renewal;
             close(ledger).await?;
             let fresh = Arc::clone(fresh);
             let made = tokio::task::spawn_blocking(move || fresh()).await;
@@ -162,7 +166,7 @@ impl Emulator {
             drop(directory.replace(new_directory));
             Ok::<_, NotReset>(())
         };
-        self.whatsapp.reset(config, begin).await?;
+        self.whatsapp.reset(config, renewal.speed, begin).await?;
         self.errors().clear();
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(fixtures) = &renewal.fixtures
@@ -192,6 +196,7 @@ impl Emulator {
             channels.iter().map(|channel| Change::RemoveChannel(channel.id.clone())).collect();
         changes.extend(self.unused_line(app, key, &account).await?);
         app.directory.change(changes).await?;
+        self.errors().retain(|refused| refused.access_key_id.as_deref() != Some(key));
         Ok(())
     }
 
@@ -259,7 +264,13 @@ impl Emulator {
             receipts_secret: made(3),
             status_source: StatusSource::CloudApi,
         };
-        let phone_number = number_of(&id, 0);
+        // Others may have been given the same by chance: one in 10^10 each.
+        let mut index = 0;
+        let mut phone_number = number_of(&id, index);
+        while snapshot.number(&phone_number).is_some() {
+            index += 1;
+            phone_number = number_of(&id, index);
+        }
         let number = Number {
             phone_number_id: Text::lossy(&format!("10{phone_number}")),
             phone_number,

@@ -18,6 +18,7 @@ use twoticks_store::error;
 use twoticks_store::ledger::{Batch, Kind};
 
 use crate::chaos::Chaos;
+use crate::clock::LATEST;
 use crate::dice::seed_of_name;
 use crate::doors::config::outcome;
 use crate::life::Outcome;
@@ -176,7 +177,8 @@ impl Fixtures {
     /// Makes it so in the account `uid`.
     ///
     /// # Errors
-    /// [`FixtureError`]; then nothing has changed.
+    /// [`FixtureError`]; then nothing has changed, unless it is the ledger that fails: load it
+    /// again.
     pub async fn load(
         &self,
         app: &App,
@@ -210,12 +212,14 @@ impl Fixtures {
             if it.is_new {
                 categorise(app, &it, now).await?;
             }
-            match it.from.filter(|_| !it.is_new) {
-                Some(from) => {
-                    whatsapp.recategorise(&it.channel, &it.template, it.category, from);
-                }
+            let from = it.from.filter(|_| !it.is_new);
+            match from {
                 None => {
                     whatsapp.put_template(&it.channel, &it.template, it.category, it.standing);
+                }
+                Some(from) => {
+                    whatsapp.stand(&it.channel, &it.template, it.standing);
+                    whatsapp.recategorise(&it.channel, &it.template, it.category, from);
                 }
             }
             whatsapp.like(&it.channel, &it.template, it.liking);
@@ -283,7 +287,12 @@ impl Fixtures {
         }
         for it in &self.opt_ins {
             let channel = which("opt-in", it.channel.as_ref())?;
-            tell.opt_ins.push((channel, it.time.map_or(now, |Instant(time)| time)));
+            let time = it.time.map_or(now, |Instant(time)| time);
+            if !time.is_possible(now) {
+                let text = "an opt-in is before 2009 or more than a day ahead of the clock";
+                return Err(FixtureError::Word(text.to_owned()));
+            }
+            tell.opt_ins.push((channel, time));
         }
         Ok((changes, tell))
     }
@@ -368,9 +377,9 @@ impl NumberFixture {
 /// The number that a channel gets when none is named: the same each time.
 #[must_use]
 pub fn number_of(channel: &ChannelId, index: usize) -> PhoneNumber {
-    let made = seed_of_name(4, channel.as_str()) % 100_000_000;
+    let made = seed_of_name(4, channel.as_str()) % 10_000_000_000;
     // Of a calling code that is not in use.
-    PhoneNumber::new(&format!("999{made:08}{index:02}")).expect("they are digits")
+    PhoneNumber::new(&format!("999{made:010}{index:02}")).expect("they are digits")
 }
 
 impl TemplateFixture {
@@ -401,6 +410,11 @@ impl TemplateFixture {
                 Err(FixtureError::Word(text))
             }
         };
+        let from = self.category_from.map(|Instant(time)| time);
+        if let Some(Time(from)) = from.filter(|time| *time > LATEST) {
+            let text = format!("`category_from` is `{from}`; until the year 2100 would do");
+            return Err(FixtureError::Word(text));
+        }
         let known = snapshot.template(&channel, &code, &language);
         let template = Template { code: code.clone(), language: language.clone() };
         let text = |given: &Option<String>| given.as_deref().map(Text::new).transpose();
@@ -418,7 +432,7 @@ impl TemplateFixture {
             channel,
             template,
             category,
-            from: self.category_from.map(|Instant(time)| time).filter(|time| *time > now),
+            from: from.filter(|time| *time > now),
             standing,
             liking: Liking {
                 appeal: share("appeal", self.appeal, usual.appeal, 10_000)?,

@@ -122,6 +122,8 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
         ledger: Arc::clone(&world.ledger),
         directory: Arc::clone(&world.directory),
         fresh: fresh(folder.map(Path::to_owned), keys),
+        config: emulated,
+        speed: args.speed.unwrap_or(1),
         founding: tenants.founding(&world.app.directory.snapshot()),
         fixtures,
     });

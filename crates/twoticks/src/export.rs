@@ -20,6 +20,7 @@ use twoticks_server::control::export::{Request, What, manifest_of};
 use crate::args::export as args;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::marker;
 use crate::output::{self, Progress};
 use crate::reach::Data;
 
@@ -61,8 +62,19 @@ pub(crate) async fn run(config: &Config, args: args::Export, as_json: bool) -> R
     };
     let manifest = manifest.as_deref().map(absolute).transpose()?.or(beside);
     let place = file.clone();
-    let request =
-        Request { what, channels, account, from, until, format, file, manifest, overwrite };
+    let invented = marker::invented(&config.data.folder)?;
+    let request = Request {
+        what,
+        channels,
+        account,
+        from,
+        until,
+        format,
+        file,
+        manifest,
+        overwrite,
+        invented,
+    };
     let listen = |kind| signal(kind).context("cannot listen to signals");
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);

@@ -220,6 +220,9 @@ async fn take_in(
     how: &How,
     as_json: bool,
 ) -> Result<bool> {
+    if !how.dry_run {
+        marker::refuse_to_mix(&config.data.folder)?;
+    }
     let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
     let taken = import::run(&mut data, file, how).await;
     data.close().await?;

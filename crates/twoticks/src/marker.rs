@@ -127,6 +127,33 @@ pub(crate) fn check_seed(folder: &Path, marker: &Marker, seed: Option<u64>) -> R
     Ok(())
 }
 
+/// Whose invented data is in the folder, as a word; none if it is real.
+///
+/// # Errors
+/// If the marker cannot be read.
+pub(crate) fn invented(folder: &Path) -> Result<Option<String>> {
+    let word = |whose| match whose {
+        Whose::Demo => "demo".to_owned(),
+        Whose::Emulator => "emulator".to_owned(),
+    };
+    Ok(read(folder)?.map(|marker| word(marker.whose)))
+}
+
+/// Refuses to take anything into a demo's folder: what is real and what is invented never mix.
+///
+/// # Errors
+/// If it is one.
+pub(crate) fn refuse_to_mix(folder: &Path) -> Result<()> {
+    if read(folder)?.is_some_and(|marker| marker.whose == Whose::Demo) {
+        bail!(
+            "`{}` holds the invented data of a demo, and nothing else goes in there; import into \
+             a folder of `twoticks init` or of `twoticks emulate`",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
 /// Looks at the folder of a demo or an emulator: `None` if it is not there, or empty.
 ///
 /// # Errors

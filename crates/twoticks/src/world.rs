@@ -28,6 +28,9 @@ use crate::init;
 use crate::marker::{self, Marker};
 use crate::reach::Stores;
 
+/// How long a request may take where the clock can be turned, in seconds.
+const TURN_SECONDS_MAX: u32 = 600;
+
 /// The server, and what stands around it.
 pub(crate) struct World {
     pub(crate) app: Arc<App>,
@@ -65,13 +68,16 @@ impl Clock for CallersClock {
 impl World {
     /// A world on `stores`.
     pub(crate) fn new(
-        settings: Settings,
+        mut settings: Settings,
         stores: Stores,
         label: &'static str,
         config: whatsapp::Config,
         any_key: Option<AnyKey>,
     ) -> Self {
         let Stores { keys, ledger, directory } = stores;
+        // A turn of the clock by weeks is one request.
+        settings.limits.request_seconds_max =
+            settings.limits.request_seconds_max.max(TURN_SECONDS_MAX);
         let (ledger, directory) =
             (Arc::new(Renewable::new(ledger)), Arc::new(Renewable::new(directory)));
         let clock = Arc::new(TurnedClock::new(Arc::new(SystemClock)));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use twoticks_core::clock::{Clock as _, Time};
 
 use super::{Answer, Around, NotDone, Question};
-use crate::clock::NotTurned;
+use crate::clock::{NotTurned, SPEED_MAX};
 use crate::parameters::{Instant, While, number, whether};
 use crate::whatsapp::Delivered;
 
@@ -38,8 +38,9 @@ pub(super) async fn clock(around: Around, question: Question) -> Answer {
         NotTurned::Back { .. } => NotDone::Conflict(why.to_string()),
         NotTurned::TooFar { .. } | NotTurned::TooFast { .. } => NotDone::Asked(why.to_string()),
     };
-    if let Some(speed) = turn.speed {
-        whatsapp.speed_up(u32::try_from(speed).unwrap_or(u32::MAX)).map_err(refused)?;
+    let speed = turn.speed.map(|speed| u32::try_from(speed).unwrap_or(u32::MAX));
+    if speed.is_some_and(|speed| speed > SPEED_MAX) {
+        return Err(refused(NotTurned::TooFast { asked: speed.unwrap_or(u32::MAX) }));
     }
     let mut delivered = match (turn.now, turn.advance) {
         (Some(Instant(target)), _) => Some(whatsapp.advance(target).await.map_err(refused)?),
@@ -50,6 +51,9 @@ pub(super) async fn clock(around: Around, question: Question) -> Answer {
     };
     if turn.flush {
         delivered = Some(whatsapp.flush().await.map_err(refused)?);
+    }
+    if let Some(speed) = speed {
+        whatsapp.speed_up(speed).map_err(refused)?;
     }
     Ok(shown(&around, delivered))
 }

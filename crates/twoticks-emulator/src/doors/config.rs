@@ -139,16 +139,16 @@ pub(super) async fn config(around: Around, question: Question) -> Answer {
             let why = "`api_version` is for all channels; leave `channel` out, or `api_version`";
             return Err(NotDone::Asked(why.to_owned()));
         }
-        let mut config = whatsapp.config();
-        if let Some(version) = &api_version {
-            config.version = Version::parse(version).map_err(NotDone::Asked)?;
-        }
+        let version = api_version.as_deref().map(Version::parse).transpose();
+        let version = version.map_err(NotDone::Asked)?;
         let ends = word.as_deref().map(outcome).transpose().map_err(NotDone::Asked)?;
         match (&channel, ends) {
             (Some(channel), Some(ends)) => whatsapp.set_outcome(channel, ends),
-            (_, ends) => config.outcome = ends.unwrap_or(config.outcome),
+            (_, ends) => whatsapp.change_config(|config| {
+                config.outcome = ends.unwrap_or(config.outcome);
+                config.version = version.unwrap_or(config.version);
+            }),
         }
-        whatsapp.set_config(config);
     }
     Ok(shown(&around, channel.as_ref()))
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -56,6 +56,8 @@ impl Question {
 enum NotDone {
     /// The question will not do; says what would.
     Asked(String),
+    /// It does not take this method; says which it takes.
+    Method(String),
     /// It does not fit how things are.
     Conflict(String),
     /// Nothing is wrong with the question.
@@ -66,6 +68,7 @@ impl IntoResponse for NotDone {
     fn into_response(self) -> Response {
         let (status, error) = match self {
             Self::Asked(error) => (StatusCode::BAD_REQUEST, error),
+            Self::Method(error) => (StatusCode::METHOD_NOT_ALLOWED, error),
             Self::Conflict(error) => (StatusCode::CONFLICT, error),
             Self::Failed(error) => (StatusCode::INTERNAL_SERVER_ERROR, error),
         };
@@ -175,9 +178,6 @@ pub(crate) fn routes(app: Arc<App>, emulator: Arc<Emulator>) -> Router {
             any(move |State(around): State<Around>, request: Request| async move {
                 match ask(door, around, request).await {
                     Ok(value) => answer(StatusCode::OK, &value),
-                    Err(NotDone::Asked(error)) if error == WRONG_METHOD => {
-                        answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": methods(door)}))
-                    }
                     Err(not_done) => not_done.into_response(),
                 }
             }),
@@ -194,11 +194,8 @@ pub(crate) fn routes(app: Arc<App>, emulator: Arc<Emulator>) -> Router {
             }),
         )
         .layer(from_fn(own_site_only))
-        .layer(DefaultBodyLimit::max(parameters::BODY_MAX))
         .with_state(around)
 }
-
-const WRONG_METHOD: &str = "wrong method";
 
 fn methods(door: &Door) -> String {
     let words = match door.methods {
@@ -214,14 +211,18 @@ async fn ask(door: &Door, around: Around, request: Request) -> Answer {
     let is_post = match *request.method() {
         Method::GET if takes_get => false,
         Method::POST if takes_post => true,
-        _ => return Err(NotDone::Asked(WRONG_METHOD.to_owned())),
+        _ => return Err(NotDone::Method(methods(door))),
     };
     let query = request.uri().query().map(str::to_owned);
     let body = axum::body::to_bytes(request.into_body(), parameters::BODY_MAX).await;
     let body = body.map_err(|_| {
         NotDone::Asked(format!("the body is longer than {} bytes", parameters::BODY_MAX))
     })?;
-    (door.handler)(around, Question { is_post, query, body }).await
+    // What has begun goes on to its end, also when nobody waits for it any more: half a turn of
+    // the clock would lose what was on its way.
+    let tasks = around.app.tasks.clone();
+    let done = tasks.complete((door.handler)(around, Question { is_post, query, body })).await;
+    done.unwrap_or_else(|panicked| Err(NotDone::Failed(panicked.to_string())))
 }
 
 fn listed() -> Value {
@@ -239,27 +240,36 @@ fn answer(status: StatusCode, value: &Value) -> Response {
     (status, json, format!("{value}\n")).into_response()
 }
 
-/// A page of another site, opened in a browser on this machine, must not turn anything here.
+/// A page of another site, opened in a browser on this machine, must neither turn nor read
+/// anything here.
 async fn own_site_only(request: Request, next: Next) -> Response {
-    let foreign = |headers: &HeaderMap| {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let host = text("host").unwrap_or_default();
-        let is_foreign = |origin: &str| {
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            authority != Some(host) || !is_this_machine(host)
-        };
-        text("origin").is_some_and(is_foreign)
-            || matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"))
-    };
-    if foreign(request.headers()) {
+    if is_foreign(request.headers()) {
         let error = "asked by a page of another site";
         return answer(StatusCode::FORBIDDEN, &json!({ "error": error }));
     }
     next.run(request).await
 }
 
-/// Whether a page under that name can only come from here: any other name can be made to point
-/// here by whoever owns it.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text("host").unwrap_or_default();
+    let origin = text("origin");
+    let is_another =
+        |origin: &str| origin.split_once("://").is_none_or(|(_, authority)| authority != host);
+    if origin.is_some_and(is_another)
+        || matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"))
+    {
+        return true;
+    }
+    // Any other name can be made to point here by whoever owns it, and then its pages are of the
+    // same site; test clients are no browsers and may use the names of their own network.
+    let is_browser = origin.is_some()
+        || text("sec-fetch-site").is_some()
+        || text("user-agent").is_some_and(|agent| agent.starts_with("Mozilla/"));
+    is_browser && !is_this_machine(host)
+}
+
+/// Whether a page under that name can only come from here.
 fn is_this_machine(authority: &str) -> bool {
     let is_address = authority.parse::<std::net::SocketAddr>().is_ok()
         || authority.parse::<std::net::IpAddr>().is_ok();

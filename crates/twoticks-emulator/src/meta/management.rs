@@ -28,6 +28,8 @@ pub enum Notice<'a> {
         reason: &'a str,
         /// A title and a description, where Meta adds them.
         info: Option<(&'a str, &'a str)>,
+        /// When it was disabled, in seconds of Unix time.
+        disabled: Option<i64>,
     },
     /// A template will have another category.
     CategoryWillChange {
@@ -49,15 +51,6 @@ pub enum Notice<'a> {
         /// What it is.
         category: &'a str,
     },
-    /// A template is liked more or less.
-    TemplateQuality {
-        /// The template.
-        template: OfTemplate<'a>,
-        /// Such as `GREEN`.
-        previous: &'a str,
-        /// Such as `YELLOW`.
-        now: &'a str,
-    },
     /// A number is liked more or less, or may send more.
     NumberQuality {
         /// The number, digits only.
@@ -78,7 +71,7 @@ pub fn body(out: &mut Vec<u8>, waba_id: &str, second: i64, notice: &Notice<'_>) 
     raw(out, r#","changes":[{"value":{"#);
     let mut fields = Fields { out, is_first: true };
     let field = match notice {
-        Notice::Status { template, event, category, reason, info } => {
+        Notice::Status { template, event, category, reason, info, disabled } => {
             fields.text("event", event);
             fields.template(template);
             fields.text("message_template_category", category);
@@ -89,6 +82,12 @@ pub fn body(out: &mut Vec<u8>, waba_id: &str, second: i64, notice: &Notice<'_>) 
                 text(fields.out, title);
                 raw(fields.out, r#","description":"#);
                 text(fields.out, description);
+                raw(fields.out, "}");
+            }
+            if let Some(second) = disabled {
+                fields.name("disable_info");
+                raw(fields.out, r#"{"disable_date":"#);
+                number(fields.out, *second);
                 raw(fields.out, "}");
             }
             "message_template_status_update"
@@ -106,12 +105,6 @@ pub fn body(out: &mut Vec<u8>, waba_id: &str, second: i64, notice: &Notice<'_>) 
             fields.text("previous_category", previous);
             fields.text("new_category", category);
             "template_category_update"
-        }
-        Notice::TemplateQuality { template, previous, now } => {
-            fields.text("previous_quality_score", previous);
-            fields.text("new_quality_score", now);
-            fields.template(template);
-            "message_template_quality_update"
         }
         Notice::NumberQuality { phone_number, event, limit } => {
             fields.text("display_phone_number", phone_number);

@@ -50,7 +50,7 @@ pub struct Plan {
 pub enum Order {
     /// As they would arrive.
     OfArrival,
-    /// In any order, all of them within the day after the last one was sent.
+    /// In any order, all of them within one day, after the last of them has happened.
     Shuffled,
 }
 

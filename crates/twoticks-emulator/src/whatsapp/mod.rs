@@ -214,7 +214,7 @@ impl WhatsApp {
             let due = self.state().last_due();
             let now = self.clock.now();
             let Some(due) = due.filter(|_| now <= last) else { return Ok(delivered) };
-            let target = due.max(now);
+            let target = due.max(now).min(last.max(now));
             let way = target.0.saturating_sub(now.0);
             delivered.add(self.go_on(&mut lanes, now, target, together(way)).await?);
         }
@@ -260,11 +260,12 @@ impl WhatsApp {
         }
     }
 
-    /// Forgets everything; the clock goes with the one behind it again. `then` is done before
+    /// Forgets everything; the clock shows what the one behind it does again, and goes `speed`
+    /// times as fast. `then` is done before
     /// anything can happen anew, and after everything that was under way.
-    pub async fn reset<T>(&self, config: Config, then: impl Future<Output = T>) -> T {
+    pub async fn reset<T>(&self, config: Config, speed: u32, then: impl Future<Output = T>) -> T {
         let lanes = self.lanes.lock().await;
-        self.clock.go_live();
+        self.clock.go_live(speed);
         let done = then.await;
         *self.state() = State::new(config);
         drop(lanes);
@@ -278,9 +279,9 @@ impl WhatsApp {
         self.state().config
     }
 
-    /// Sets it; what is planned already stays.
-    pub fn set_config(&self, config: Config) {
-        self.state().config = config;
+    /// Changes what it is set to; what is planned already stays.
+    pub fn change_config(&self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.state().config);
         self.woken.notify_one();
     }
 
@@ -327,6 +328,14 @@ impl WhatsApp {
         let now = self.clock.now();
         let snapshot = self.directory.snapshot();
         self.state().put_template(&snapshot, (channel, template), category, standing, now);
+        self.woken.notify_one();
+    }
+
+    /// A template is in this standing from now on; its category stays.
+    pub fn stand(&self, channel: &ChannelId, template: &Template, standing: Standing) {
+        let now = self.clock.now();
+        let snapshot = self.directory.snapshot();
+        self.state().stand(&snapshot, (channel, template), standing, now);
         self.woken.notify_one();
     }
 

@@ -9,7 +9,8 @@ use twoticks_core::clock::{DAY, SECOND, Time};
 use twoticks_core::event::{Button, ButtonKind};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::Snapshot;
-use twoticks_store::directory::names::Secret;
+use twoticks_store::directory::names::{Secret, Uid};
+use twoticks_wire::webhook::BODY_MAX;
 
 use super::Delivered;
 use super::state::{BODY_REMEMBERED_MAX, Due, Message, State, Thing, WebhookRecord};
@@ -22,7 +23,7 @@ use crate::post::{Asked, Lane};
 use crate::wamid::wamid;
 
 /// How many things are made into bodies at once, at the most.
-const TAKEN_MAX: usize = 20_000;
+const TAKEN_MAX: usize = 5_000;
 /// For how long something is tried, in milliseconds (Meta: seven days).
 const TRIED_FOR: i64 = 7 * DAY;
 /// How long after each attempt the next one comes, in seconds; the last one holds on.
@@ -32,8 +33,9 @@ const BURST_BODY: usize = 100;
 /// Where webhooks go.
 const PATH: &str = "/webhooks/whatsapp";
 
-/// What goes into bodies together: what has one secret and one chaos, of a burst one number.
-type Together<'a> = (&'a str, String, Option<PhoneNumber>);
+/// What goes into bodies together: what has one secret, one account and one chaos, of a burst one
+/// number. (One app may serve several accounts; here they see nothing of each other.)
+type Together<'a> = (&'a str, Option<Uid>, String, Option<PhoneNumber>);
 
 /// A body on its way.
 pub(super) struct Parcel {
@@ -81,18 +83,19 @@ impl State {
                     let bytes = body.clone();
                     parcels.push(wrap(secret, bytes, vec![due], chaos, None, &mut dice));
                 }
-                Thing::Step { message, .. } => {
+                Thing::Step { message, step, .. } => {
+                    if let What::Tapped { .. } = step.what {
+                        self.open_window(&message.phone_number, &message.to, step.at, now);
+                    }
                     let number = Some(message.phone_number.clone());
                     let number = number.filter(|_| chaos.has(Profile::Burst));
-                    together
-                        .entry((secret, chaos.to_string(), number))
-                        .or_insert_with(|| (chaos, Vec::new()))
-                        .1
-                        .push(due);
+                    let account = message.account.clone();
+                    let key = (secret, account, chaos.to_string(), number);
+                    together.entry(key).or_insert_with(|| (chaos, Vec::new())).1.push(due);
                 }
             }
         }
-        for ((secret, _, number), (chaos, mut due)) in together {
+        for ((secret, _, _, number), (chaos, mut due)) in together {
             if chaos.has(Profile::Reorder) {
                 dice.shuffle(&mut due);
             }
@@ -101,8 +104,9 @@ impl State {
                 let size = chaos.body_size(&mut dice);
                 let size = if number.is_some() { size.min(BURST_BODY) } else { size };
                 let of_body: Vec<Due> = rest.by_ref().take(size).collect();
-                let bytes = written(version, &of_body);
-                parcels.push(wrap(secret, bytes, of_body, chaos, number.clone(), &mut dice));
+                for (of_body, bytes) in fitting(version, of_body) {
+                    parcels.push(wrap(secret, bytes, of_body, chaos, number.clone(), &mut dice));
+                }
             }
         }
         parcels
@@ -289,6 +293,18 @@ struct Words<'a> {
     member: u16,
     is_priced: bool,
     id: String,
+}
+
+/// Writes a body, or several where it would be longer than WhatsApp's are.
+fn fitting(version: Version, mut due: Vec<Due>) -> Vec<(Vec<Due>, Vec<u8>)> {
+    let bytes = written(version, &due);
+    if bytes.len() <= BODY_MAX || due.len() < 2 {
+        return vec![(due, bytes)];
+    }
+    let rest = due.split_off(due.len() / 2);
+    let mut bodies = fitting(version, due);
+    bodies.extend(fitting(version, rest));
+    bodies
 }
 
 fn written(version: Version, due: &[Due]) -> Vec<u8> {

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use twoticks_core::clock::{SECOND, Time};
+use twoticks_core::clock::Time;
 use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_server::carrier::{Outgoing, Refused};
 use twoticks_store::directory::Snapshot;
-use twoticks_store::directory::model::{Number, TemplateRecord};
+use twoticks_store::directory::model::Number;
 
-use super::state::{Message, Quality, SendRecord, Standing, State, Thing};
+use super::state::{Config, Liking, Message, Quality, SendRecord, Standing, State, Thing};
 use crate::dice::{Dice, seed_of, seed_of_name};
 use crate::habits::{FAILURES, Failure, NO_WINDOW, PAUSED, Purpose, failure_of, market_of};
 use crate::life::{Circumstances, Life, Outcome, Step, What, life};
@@ -22,7 +22,7 @@ use crate::wamid::wamid;
 /// 2026-10-01T00:00:00Z: since then Meta charges for utility within the window too.
 const UTILITY_CHARGED: Time = Time(1_790_812_800_000);
 /// How many members the smallest group has, and the largest.
-const MEMBERS: (i64, i64) = (3, 9);
+const MEMBERS: (i64, i64) = (3, 8);
 /// How much later than it happened something is told, in milliseconds (Meta: half within 250 ms,
 /// fewer than 1 in 100 after a second).
 const TOLD_AFTER: (i64, i64) = (60, 700);
@@ -65,7 +65,6 @@ impl State {
         now: Time,
     ) -> Result<(String, Vec<Life>), Refused> {
         let Outgoing { channel, from, to, template, sign, parameters, call: _ } = outgoing;
-        let refuse = |code: u32, why: &str| Refused::Rejected(format!("(#{code}) {why}"));
         if self.pending() >= self.pending_max {
             let why = "so much waits to be told that nothing more is taken; turn its clock";
             return Err(Refused::Unavailable(why.to_owned()));
@@ -74,11 +73,8 @@ impl State {
             .number(from)
             .filter(|number| number.channel == *channel)
             .ok_or_else(|| refuse(100, "the number is not registered"))?;
-        let record = template
-            .as_ref()
-            .and_then(|template| snapshot.template(channel, &template.code, &template.language));
         let purpose = match template {
-            Some(template) => self.purpose(channel, template, record, now)?,
+            Some(template) => self.purpose(snapshot, (channel, template), now)?,
             None => Purpose::Service,
         };
         let is_group = parameters.get("RecipientType").and_then(Value::as_str) == Some("group");
@@ -88,39 +84,32 @@ impl State {
         {
             return Err(refuse(131_062, "an authentication template needs a phone number"));
         }
+        let to = to.trim_start_matches('+');
         let has_window = self.has_window(from, to, now);
-        let config = self.config;
-        let seed = match config.after {
-            0 => config.seed,
-            after => seed_of(config.seed, after),
-        };
-        let line = self.line(channel);
-        line.sent += 1;
-        let seed = seed_of(seed_of_name(seed, channel.as_str()), line.sent);
-        let tells_links = line.tells_links && purpose == Purpose::Template(Category::Marketing);
-        let liking = template.as_ref().and_then(|it| line.likings.get(it)).copied();
-        let liking = liking.unwrap_or_default();
+        let (seed, tells_links, liking) = self.draw(outgoing, purpose);
         let wamid = wamid(&mut Dice::new(seed), to);
-        let page = self.book.open(channel, from, template.as_ref(), is_group, now);
-        let buttons = record.map(|record| record.buttons.clone()).unwrap_or_default();
-        let kinds: Vec<ButtonKind> = buttons.iter().map(|button| button.kind).collect();
+        let record = template
+            .as_ref()
+            .and_then(|template| snapshot.template(channel, &template.code, &template.language));
         let message = Arc::new(Message {
-            page,
+            page: self.book.open(channel, from, template.as_ref(), is_group, now),
             seed,
             channel: channel.clone(),
+            account: snapshot.channel(channel).map(|channel| channel.account.clone()),
             waba_id: waba_id(snapshot, number),
             phone_number: from.clone(),
             phone_number_id: number.phone_number_id.clone(),
             wamid: wamid.clone(),
-            to: to.trim_start_matches('+').to_owned(),
+            to: to.to_owned(),
             is_group,
-            members: members(seed, to, is_group),
+            members: members(self.config.seed, channel, to, is_group),
             template: template.clone(),
-            buttons,
+            buttons: record.map(|record| record.buttons.clone()).unwrap_or_default(),
             payloads: payloads(parameters.get("Payload")),
             sign: sign.clone(),
-            price: price(purpose, to, tells_links, has_window, now),
+            price: price(purpose, recipient, tells_links, has_window, now),
         });
+        let kinds: Vec<ButtonKind> = message.buttons.iter().map(|button| button.kind).collect();
         let circumstances = Circumstances {
             accepted: now,
             purpose,
@@ -131,47 +120,45 @@ impl State {
             tells_links,
             outcome: self.outcome(channel, recipient, purpose, has_window),
         };
-        let lives = (0..message.members.len()).map(|member| {
-            let market =
-                message.members.get(member).map_or(circumstances.market, |it| market_of(it));
-            let circumstances = Circumstances { market, ..circumstances };
+        let lived = |(member, it): (usize, &String)| {
+            let circumstances = Circumstances { market: market_of(it), ..circumstances };
             life(seed_of(seed, 2 + member as u64), &circumstances)
-        });
-        let lives: Vec<Life> = lives.collect();
+        };
+        let lives: Vec<Life> = message.members.iter().enumerate().map(lived).collect();
         for (member, life) in lives.iter().enumerate() {
-            self.plan(&message, u16::try_from(member).unwrap_or(u16::MAX), life, now);
+            self.plan(&message, u16::try_from(member).unwrap_or(u16::MAX), life);
         }
         Ok((wamid, lives))
+    }
+
+    /// A message's seed, whether links that are opened are told of it, and how it is liked.
+    fn draw(&mut self, outgoing: &Outgoing, purpose: Purpose) -> (u64, bool, Liking) {
+        let Config { seed, after, .. } = self.config;
+        let seed = if after == 0 { seed } else { seed_of(seed, after) };
+        let line = self.line(&outgoing.channel);
+        line.sent += 1;
+        let seed = seed_of(seed_of_name(seed, outgoing.channel.as_str()), line.sent);
+        let tells_links = line.tells_links && purpose == Purpose::Template(Category::Marketing);
+        let liking = outgoing.template.as_ref().and_then(|it| line.likings.get(it)).copied();
+        (seed, tells_links, liking.unwrap_or_default())
     }
 
     /// What a template message is for, if it can be sent.
     fn purpose(
         &mut self,
-        channel: &ChannelId,
-        template: &Template,
-        record: Option<&Arc<TemplateRecord>>,
+        snapshot: &Snapshot,
+        of: (&ChannelId, &Template),
         now: Time,
     ) -> Result<Purpose, Refused> {
-        let (category, standing) = match self.line(channel).templates.get(template) {
-            Some(known) => *known,
-            None => {
-                // Somebody has added it without saying so here.
-                let category = record.map_or(Category::Utility, |record| record.category);
-                self.book.categorise(channel, template, now, category);
-                let known = (category, Standing::Approved);
-                self.line(channel).templates.insert(template.clone(), known);
-                known
-            }
-        };
-        let refused = match standing {
-            Standing::Approved => return Ok(Purpose::Template(category)),
+        let (category, standing) = self.known_template(snapshot, of, now);
+        match standing {
+            Standing::Approved => Ok(Purpose::Template(category)),
             Standing::Pending | Standing::Rejected => {
-                "(#132001) Template name does not exist in the translation"
+                Err(refuse(132_001, "Template name does not exist in the translation"))
             }
-            Standing::Paused => "(#132015) Template is paused",
-            Standing::Disabled => "(#132016) Template is disabled",
-        };
-        Err(Refused::Rejected(refused.to_owned()))
+            Standing::Paused => Err(refuse(132_015, "Template is paused")),
+            Standing::Disabled => Err(refuse(132_016, "Template is disabled")),
+        }
     }
 
     /// How the life of a message has to end: a number that ends in a code of Meta's fails with it,
@@ -203,16 +190,13 @@ impl State {
         }
     }
 
-    fn plan(&mut self, message: &Arc<Message>, member: u16, life: &Life, now: Time) {
+    fn plan(&mut self, message: &Arc<Message>, member: u16, life: &Life) {
         let chaos = self.chaos_of(&message.channel);
         let mut dice = Dice::new(seed_of(message.seed, 1_000_000 + u64::from(member)));
         let mut is_charged = false;
         for step in life.steps() {
             let charges = matches!(step.what, What::Delivered | What::Read) && !is_charged;
             is_charged |= charges;
-            if let What::Tapped { .. } = step.what {
-                self.open_window(&message.phone_number, &message.to, step.at, now);
-            }
             let (from, to) = TOLD_AFTER;
             let arrives = step.at.plus(dice.between(from, to));
             let thing = Thing::Step {
@@ -225,70 +209,68 @@ impl State {
         }
     }
 
-    pub(super) fn announce(
-        &mut self,
+    /// What is told when a template is in another standing; nothing, if nobody knows it.
+    pub(super) fn standing_notice(
+        &self,
         snapshot: &Snapshot,
         (channel, template): (&ChannelId, &Template),
-        category: Category,
-        standing: Standing,
+        (category, standing): (Category, Standing),
         at: Time,
-    ) {
+    ) -> Option<Vec<u8>> {
         let (reason, info) = match standing {
             Standing::Rejected => ("INCORRECT_CATEGORY", None),
             Standing::Paused => {
-                let text = "Your WhatsApp message template has been paused for 3 hours.";
+                let text = "Your WhatsApp message template has been paused.";
                 ("NONE", Some(("FIRST_PAUSE", text)))
             }
             Standing::Approved | Standing::Pending | Standing::Disabled => ("NONE", None),
         };
-        if standing == Standing::Paused {
-            self.drop_what_waits(channel, template, at);
-        }
-        let Some(named) = Named::find(snapshot, channel, template) else { return };
+        let named = Named::find(snapshot, channel, template)?;
         let notice = Notice::Status {
             template: named.template(),
             event: standing.event(),
             category: &category.as_str().to_uppercase(),
             reason,
             info,
+            disabled: (standing == Standing::Disabled).then_some(at.second()),
         };
-        self.tell_notice(channel, &named.waba_id, at, &notice);
+        Some(named.body(at, &notice))
     }
 
-    pub(super) fn category_will_change(
-        &mut self,
+    /// What is told now of a category that is going to change.
+    pub(super) fn announcement(
+        &self,
         snapshot: &Snapshot,
         (channel, template): (&ChannelId, &Template),
         (before, after): (Category, Category),
         effective: Time,
         now: Time,
-    ) {
-        let Some(named) = Named::find(snapshot, channel, template) else { return };
-        self.book.categorise(channel, template, effective, after);
+    ) -> Option<Vec<u8>> {
+        let named = Named::find(snapshot, channel, template)?;
         let notice = Notice::CategoryWillChange {
             template: named.template(),
             current: &before.as_str().to_uppercase(),
             future: &after.as_str().to_uppercase(),
             second: effective.second(),
         };
-        self.tell_notice(channel, &named.waba_id, now, &notice);
+        Some(named.body(now, &notice))
     }
 
-    pub(super) fn category_changed(
-        &mut self,
+    /// What is told when a category has changed.
+    pub(super) fn category_notice(
+        &self,
         snapshot: &Snapshot,
         (channel, template): (&ChannelId, &Template),
         (before, after): (Category, Category),
         effective: Time,
-    ) {
-        let Some(named) = Named::find(snapshot, channel, template) else { return };
-        self.book.categorise(channel, template, Time(effective.second() * SECOND), after);
+    ) -> Option<Vec<u8>> {
+        let named = Named::find(snapshot, channel, template)?;
         let notice = Notice::CategoryChanged {
             template: named.template(),
             previous: &before.as_str().to_uppercase(),
             category: &after.as_str().to_uppercase(),
         };
-        self.tell_notice(channel, &named.waba_id, effective, &notice);
+        Some(named.body(effective, &notice))
     }
 
     pub(super) fn set_quality(
@@ -310,12 +292,13 @@ impl State {
             Quality::Red => ("FLAGGED", "TIER_1K"),
         };
         let notice = Notice::NumberQuality { phone_number: number.as_str(), event, limit };
-        self.tell_notice(channel, &waba_id, now, &notice);
+        let mut body = Vec::new();
+        management::body(&mut body, waba_id.as_str(), now.second(), &notice);
+        self.tell_notice(channel, now, body);
     }
 
-    fn tell_notice(&mut self, channel: &ChannelId, waba_id: &Text, at: Time, notice: &Notice<'_>) {
-        let mut body = Vec::new();
-        management::body(&mut body, waba_id.as_str(), at.second(), notice);
+    /// Puts a notice of what happened at `at` to be told.
+    pub(super) fn tell_notice(&mut self, channel: &ChannelId, at: Time, body: Vec<u8>) {
         let chaos = self.chaos_of(channel);
         let mut dice = Dice::new(seed_of(self.config.seed, at.0.unsigned_abs()));
         let (from, to) = TOLD_AFTER;
@@ -324,7 +307,7 @@ impl State {
     }
 
     /// Messages of a template that is paused at `at` and have not gone out by then never do.
-    fn drop_what_waits(&mut self, channel: &ChannelId, template: &Template, at: Time) {
+    pub(super) fn drop_what_waits(&mut self, channel: &ChannelId, template: &Template, at: Time) {
         let Some(paused) = failure_of(PAUSED) else { return };
         let mut dropped = Vec::new();
         self.each_due(|thing| {
@@ -337,15 +320,16 @@ impl State {
                 dropped.push((Arc::clone(message), *member));
             }
         });
+        // Chaos may tell the same twice.
+        dropped.sort_unstable_by_key(|(message, member)| (Arc::as_ptr(message) as usize, *member));
+        dropped.dedup_by(|a, b| Arc::ptr_eq(&a.0, &b.0) && a.1 == b.1);
+        self.drop_steps(&dropped);
         for (message, member) in dropped {
-            let was_told = self.drop_steps(&message, member);
-            if was_told {
-                let step = Step { at, what: What::Failed(paused) };
-                let thing = Thing::Step { message, step, member, is_priced: false };
-                let chaos = self.chaos_of(channel);
-                let mut dice = Dice::new(seed_of(self.config.seed, at.0.unsigned_abs()));
-                self.tell(chaos, &mut dice, at.plus(TOLD_AFTER.0), thing);
-            }
+            let step = Step { at, what: What::Failed(paused) };
+            let thing = Thing::Step { message, step, member, is_priced: false };
+            let chaos = self.chaos_of(channel);
+            let mut dice = Dice::new(seed_of(self.config.seed, at.0.unsigned_abs()));
+            self.tell(chaos, &mut dice, at.plus(TOLD_AFTER.0), thing);
         }
     }
 }
@@ -373,6 +357,12 @@ impl Named {
         })
     }
 
+    fn body(&self, at: Time, notice: &Notice<'_>) -> Vec<u8> {
+        let mut body = Vec::new();
+        management::body(&mut body, self.waba_id.as_str(), at.second(), notice);
+        body
+    }
+
     fn template(&self) -> OfTemplate<'_> {
         OfTemplate { id: &self.id, name: &self.name, language: &self.language }
     }
@@ -391,14 +381,19 @@ fn asked_to_fail(digits: &str) -> Option<&'static Failure> {
 }
 
 /// The members of a group, the same for the same group; else the one recipient.
-fn members(seed: u64, to: &str, is_group: bool) -> Vec<String> {
+fn members(seed: u64, channel: &ChannelId, to: &str, is_group: bool) -> Vec<String> {
     if !is_group {
-        return vec![to.trim_start_matches('+').to_owned()];
+        return vec![to.to_owned()];
     }
-    let mut dice = Dice::new(seed_of_name(seed, to));
+    let mut dice = Dice::new(seed_of_name(seed, &format!("{channel} {to}")));
     let (least, most) = MEMBERS;
-    let count = dice.between(least, most);
+    let count = dice.between(least, most + 1);
     (0..count).map(|member| format!("1555017{member:02}{:03}", dice.below(1_000))).collect()
+}
+
+/// What Meta says to a message that it does not take.
+fn refuse(code: u32, why: &str) -> Refused {
+    Refused::Rejected(format!("(#{code}) {why}"))
 }
 
 fn payloads(given: Option<&Value>) -> Vec<String> {
@@ -406,19 +401,33 @@ fn payloads(given: Option<&Value>) -> Vec<String> {
     given.map(|payload| payload.as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// What a message is charged as.
-fn price(purpose: Purpose, to: &str, tells_links: bool, has_window: bool, now: Time) -> Price {
-    let free = "free_customer_service";
-    let regular = |category| Price { kind: "regular", category, cost_micros: None };
+/// What a message is charged as; in groups by categories of their own.
+fn price(
+    purpose: Purpose,
+    to: Recipient<'_>,
+    tells_links: bool,
+    has_window: bool,
+    now: Time,
+) -> Price {
+    let is_group = matches!(to, Recipient::Group(_));
+    let category = |alone: &'static str, group| if is_group { group } else { alone };
+    let free = category("free_customer_service", "free_group_customer_service");
+    let price = |kind, category| Price { kind, category, cost_micros: None };
     match purpose {
-        Purpose::Service => Price { kind: free, category: "service", cost_micros: None },
-        Purpose::Template(Category::Utility) if has_window && now < UTILITY_CHARGED => {
-            Price { kind: free, category: "utility", cost_micros: None }
+        Purpose::Service => price(free, category("service", "group_service")),
+        Purpose::Template(Category::Utility) => {
+            let is_free = has_window && now < UTILITY_CHARGED;
+            price(if is_free { free } else { "regular" }, category("utility", "group_utility"))
         }
         // The Marketing Messages API tells a cost.
-        Purpose::Template(Category::Marketing) if tells_links => {
-            Price { cost_micros: Some(market_of(to).marketing_micros), ..regular("marketing_lite") }
+        Purpose::Template(Category::Marketing) if tells_links && !is_group => {
+            let (Recipient::Number(to) | Recipient::User(to) | Recipient::Group(to)) = to;
+            let micros = market_of(to).marketing_micros;
+            Price { cost_micros: Some(micros), ..price("regular", "marketing_lite") }
         }
-        Purpose::Template(category) => regular(category.as_str()),
+        Purpose::Template(Category::Marketing) => {
+            price("regular", category("marketing", "group_marketing"))
+        }
+        Purpose::Template(Category::Authentication) => price("regular", "authentication"),
     }
 }

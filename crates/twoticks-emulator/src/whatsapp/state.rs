@@ -1,6 +1,6 @@
 //! What the emulated WhatsApp knows: channels, what is due, its book, its logs.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -8,6 +8,7 @@ use twoticks_core::clock::{DAY, SECOND, Time};
 use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_store::directory::Snapshot;
+use twoticks_store::directory::names::Uid;
 
 use crate::book::{self, Book};
 use crate::chaos::Chaos;
@@ -177,10 +178,12 @@ pub(super) struct Message {
     pub(super) page: Option<book::Number>,
     pub(super) seed: u64,
     pub(super) channel: ChannelId,
+    pub(super) account: Option<Uid>,
     pub(super) waba_id: Text,
     pub(super) phone_number: PhoneNumber,
     pub(super) phone_number_id: Text,
     pub(super) wamid: String,
+    /// As webhooks write it: digits without a `+`, a BSUID, or a group.
     pub(super) to: String,
     pub(super) is_group: bool,
     /// The members of the group; the recipient itself outside of groups.
@@ -227,13 +230,25 @@ pub(super) struct Due {
     pub(super) since: Time,
 }
 
-/// A change of standing or category that is going to happen.
+/// Something that is going to happen to a template, and what is told of it then.
 #[derive(Debug)]
-struct Change {
-    channel: ChannelId,
-    template: Template,
-    category: Category,
-    standing: Standing,
+pub(super) struct Change {
+    pub(super) channel: ChannelId,
+    pub(super) template: Template,
+    pub(super) becomes: Becomes,
+    /// The notice, written already.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// What becomes of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Becomes {
+    /// Its category is another one.
+    Categorised(Category),
+    /// Its standing is another one: somebody says so.
+    Standing(Standing),
+    /// It has been reviewed; whoever says otherwise before that stops the review.
+    Reviewed(Standing),
 }
 
 /// Everything it knows.
@@ -284,15 +299,19 @@ impl State {
     }
 
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.due.first_key_value().map(|((due, _), _)| *due)
+        let told = self.due.first_key_value().map(|((due, _), _)| *due);
+        let changed = self.changes.first_key_value().map(|((at, _), _)| *at);
+        told.into_iter().chain(changed).min()
     }
 
     pub(super) fn last_due(&self) -> Option<Time> {
-        self.due.last_key_value().map(|((due, _), _)| *due)
+        let told = self.due.last_key_value().map(|((due, _), _)| *due);
+        let changed = self.changes.last_key_value().map(|((at, _), _)| *at);
+        told.into_iter().chain(changed).max()
     }
 
     pub(super) fn pending(&self) -> usize {
-        self.due.len()
+        self.due.len() + self.changes.len()
     }
 
     /// Puts something to be told at `at`.
@@ -326,14 +345,15 @@ impl State {
         self.due.values().for_each(|due| visit(&due.thing));
     }
 
-    /// Takes back everything that is to be told of one member of a message; whether there was any.
-    pub(super) fn drop_steps(&mut self, of: &Arc<Message>, who: u16) -> bool {
-        let before = self.due.len();
+    /// Takes back everything that is to be told of these members of messages.
+    pub(super) fn drop_steps(&mut self, of: &[(Arc<Message>, u16)]) {
+        let place = |message: &Arc<Message>, member: u16| (Arc::as_ptr(message) as usize, member);
+        let dropped: HashSet<(usize, u16)> =
+            of.iter().map(|(message, member)| place(message, *member)).collect();
         self.due.retain(|_, due| match &*due.thing {
-            Thing::Step { message, member, .. } => *member != who || !Arc::ptr_eq(message, of),
+            Thing::Step { message, member, .. } => !dropped.contains(&place(message, *member)),
             Thing::Notice { .. } => true,
         });
-        self.due.len() < before
     }
 
     pub(super) fn forget(&mut self, channel: &ChannelId) {
@@ -355,13 +375,14 @@ impl State {
         last.is_some_and(|last| *last <= at && at.0 - last.0 < WINDOW)
     }
 
-    /// `to` writes to `number` at `at`.
+    /// `to` has written to `number` at `at`.
     pub(super) fn open_window(&mut self, number: &PhoneNumber, to: &str, at: Time, now: Time) {
         if self.windows.len() >= WINDOWS_MAX {
             self.windows.retain(|_, last| now.0 - last.0 < WINDOW);
         }
         if self.windows.len() < WINDOWS_MAX {
-            self.windows.insert((number.clone(), to.to_owned()), at);
+            let last = self.windows.entry((number.clone(), to.to_owned())).or_insert(at);
+            *last = (*last).max(at);
         }
     }
 
@@ -370,8 +391,20 @@ impl State {
         while let Some(first) = self.changes.first_entry()
             && first.key().0 <= now
         {
-            let Change { channel, template, category, standing } = first.remove();
-            self.line(&channel).templates.insert(template, (category, standing));
+            let at = first.key().0;
+            let Change { channel, template, becomes, body } = first.remove();
+            if let Some((category, standing)) = self.line(&channel).templates.get_mut(&template) {
+                match becomes {
+                    Becomes::Categorised(becomes) => *category = becomes,
+                    Becomes::Standing(becomes) | Becomes::Reviewed(becomes) => *standing = becomes,
+                }
+            }
+            if becomes == Becomes::Standing(Standing::Paused) {
+                self.drop_what_waits(&channel, &template, at);
+            }
+            if let Some(body) = body {
+                self.tell_notice(&channel, at, body);
+            }
         }
     }
 
@@ -380,53 +413,108 @@ impl State {
         self.changes.insert((at, self.sequence), change);
     }
 
-    pub(super) fn put_template(
+    /// What WhatsApp knows of a template: what was said here, else what the directory says.
+    pub(super) fn known_template(
         &mut self,
         snapshot: &Snapshot,
         (channel, template): (&ChannelId, &Template),
+        now: Time,
+    ) -> (Category, Standing) {
+        if let Some(known) = self.line(channel).templates.get(template) {
+            return *known;
+        }
+        // Somebody has added it without saying so here.
+        let record = snapshot.template(channel, &template.code, &template.language);
+        let category = record.map_or(Category::Utility, |record| record.category);
+        self.book.categorise(channel, template, now, category);
+        let known = (category, Standing::Approved);
+        self.line(channel).templates.insert(template.clone(), known);
+        known
+    }
+
+    pub(super) fn put_template(
+        &mut self,
+        snapshot: &Snapshot,
+        of: (&ChannelId, &Template),
         category: Category,
         standing: Standing,
         now: Time,
     ) {
         self.catch_up(now);
-        let known = self.line(channel).templates.get(template).copied();
-        let change = |category, standing| Change {
-            channel: channel.clone(),
-            template: template.clone(),
-            category,
-            standing,
-        };
-        match known {
-            None => {
-                self.book.categorise(channel, template, now, category);
-                self.line(channel).templates.insert(template.clone(), (category, standing));
-            }
-            Some((before, _)) if before != category => {
-                self.recategorise(snapshot, (channel, template), category, now, now);
-            }
-            Some(_) => {}
-        }
-        let before = known.map_or(standing, |(_, before)| before);
-        if before != standing {
+        let (channel, template) = of;
+        let is_known = self.line(channel).templates.contains_key(template);
+        if is_known {
+            self.recategorise(snapshot, of, category, now, now);
+            self.stand(snapshot, of, standing, now);
+        } else {
+            self.book.categorise(channel, template, now, category);
             self.line(channel).templates.insert(template.clone(), (category, standing));
-            self.announce(snapshot, (channel, template), category, standing, now);
-        }
-        if standing == Standing::Pending && known.is_none_or(|(_, before)| before != standing) {
-            let name = format!("{channel} {} {}", template.code, template.language);
-            let mut dice = Dice::new(seed_of_name(self.config.seed, &name));
-            let reviewed = now.plus(REVIEWING.draw(&mut dice));
-            let is_rejected = dice.chance(REJECTED);
-            let after = if is_rejected { Standing::Rejected } else { Standing::Approved };
-            let moves = category == Category::Utility && dice.chance(RECATEGORISED);
-            let becomes = if moves && !is_rejected { Category::Marketing } else { category };
-            self.change_at(reviewed, change(becomes, after));
-            self.announce(snapshot, (channel, template), becomes, after, reviewed);
-            if becomes != category {
-                self.category_changed(snapshot, (channel, template), (category, becomes), reviewed);
+            if standing == Standing::Pending {
+                self.review(snapshot, of, category, now);
             }
         }
     }
 
+    pub(super) fn stand(
+        &mut self,
+        snapshot: &Snapshot,
+        of: (&ChannelId, &Template),
+        standing: Standing,
+        now: Time,
+    ) {
+        self.catch_up(now);
+        let (category, before) = self.known_template(snapshot, of, now);
+        if before == standing {
+            return;
+        }
+        let (channel, template) = of;
+        self.changes.retain(|_, change| {
+            let is_review = matches!(change.becomes, Becomes::Reviewed(_));
+            !(is_review && change.channel == *channel && change.template == *template)
+        });
+        let body = self.standing_notice(snapshot, of, (category, standing), now);
+        self.change(of, now, Becomes::Standing(standing), body);
+        self.catch_up(now);
+        if standing == Standing::Pending {
+            self.review(snapshot, of, category, now);
+        }
+    }
+
+    /// Some time later it is approved or rejected, and perhaps moved to marketing.
+    fn review(
+        &mut self,
+        snapshot: &Snapshot,
+        of: (&ChannelId, &Template),
+        category: Category,
+        now: Time,
+    ) {
+        let (channel, template) = of;
+        let name = format!("{channel} {} {}", template.code, template.language);
+        let mut dice = Dice::new(seed_of_name(self.config.seed, &name));
+        let reviewed = now.plus(REVIEWING.draw(&mut dice));
+        let is_rejected = dice.chance(REJECTED);
+        let standing = if is_rejected { Standing::Rejected } else { Standing::Approved };
+        let moves = category == Category::Utility && dice.chance(RECATEGORISED);
+        let becomes = if moves && !is_rejected { Category::Marketing } else { category };
+        let body = self.standing_notice(snapshot, of, (becomes, standing), reviewed);
+        self.change(of, reviewed, Becomes::Reviewed(standing), body);
+        if becomes != category {
+            self.recategorise(snapshot, of, becomes, reviewed, reviewed);
+        }
+    }
+
+    fn change(
+        &mut self,
+        (channel, template): (&ChannelId, &Template),
+        at: Time,
+        becomes: Becomes,
+        body: Option<Vec<u8>>,
+    ) {
+        let (channel, template) = (channel.clone(), template.clone());
+        self.change_at(at, Change { channel, template, becomes, body });
+    }
+
+    /// Announces it, if it is announced at all: `effective` is later than `now`.
     pub(super) fn recategorise(
         &mut self,
         snapshot: &Snapshot,
@@ -435,24 +523,24 @@ impl State {
         effective: Time,
         now: Time,
     ) {
-        let (channel, template) = of;
-        let known = self.line(channel).templates.get(template).copied();
-        let recorded = snapshot.template(channel, &template.code, &template.language);
-        let fallback = recorded.map_or(category, |record| record.category);
-        let (before, standing) = known.unwrap_or((fallback, Standing::Approved));
+        let (before, _) = self.known_template(snapshot, of, now);
         if before == category {
             return;
         }
+        let (channel, template) = of;
         // Webhooks tell whole seconds.
         let effective = Time(effective.second() * SECOND);
-        if effective > now {
-            self.category_will_change(snapshot, of, (before, category), effective, now);
+        let change = (before, category);
+        if effective > now
+            && let Some(body) = self.announcement(snapshot, of, change, effective, now)
+        {
+            self.tell_notice(channel, now, body);
         }
-        self.change_at(
-            effective,
-            Change { channel: channel.clone(), template: template.clone(), category, standing },
-        );
+        let body = self.category_notice(snapshot, of, change, effective);
+        if body.is_some() {
+            self.book.categorise(channel, template, effective, category);
+        }
+        self.change(of, effective, Becomes::Categorised(category), body);
         self.catch_up(now);
-        self.category_changed(snapshot, of, (before, category), effective);
     }
 }

@@ -104,6 +104,8 @@ impl Emulated {
             ledger,
             directory,
             fresh: Arc::new(move || Ok(memory())),
+            config,
+            speed: 1,
             founding: everything(),
             fixtures: None,
         });

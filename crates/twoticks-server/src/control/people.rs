@@ -293,7 +293,7 @@ fn list_keys(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
         keys.extend(sessions.map(|session| {
             json!({
                 "access_key_id": session.id, "account": account.uid, "role": session.role,
-                "session": session.name, "active": session.expires > app.clock.now(),
+                "session": session.name, "active": session.expires > app.callers_clock.now(),
                 "expires": session.expires,
             })
         }));
@@ -321,7 +321,7 @@ async fn add_session(
 ) -> Result<Value, ControlError> {
     let account = account(&app.directory.snapshot(), given)?;
     let NewSession { role, name, policies, policy, seconds } = new;
-    let now = app.clock.now();
+    let now = app.callers_clock.now();
     let wanted = sessions::Wanted {
         account: account.uid.clone(),
         role,
@@ -376,7 +376,7 @@ async fn remove_isv_code(
 /// A path that lets whoever opens it see the account's pages, for a while.
 fn dashboard_link(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
     let account = account(&app.directory.snapshot(), given)?;
-    let now = app.clock.now();
+    let now = app.callers_clock.now();
     let query = ui::link(&app.keys, now, &account.uid);
     Ok(json!({"path": format!("/ui/?{query}"), "account": account.uid}))
 }

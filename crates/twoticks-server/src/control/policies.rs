@@ -214,7 +214,7 @@ fn simulate(app: &App, simulation: &Simulation) -> Result<Value, ControlError> {
         resource: &simulation.resource,
         source_ip: simulation.source_ip,
         secure_transport: simulation.secure_transport,
-        now: app.clock.now(),
+        now: app.callers_clock.now(),
     };
     let decision = decide(&snapshot, &Documents::default(), &principal, &call);
     Ok(json!({

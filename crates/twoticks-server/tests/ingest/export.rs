@@ -57,6 +57,7 @@ impl Desk {
             manifest: Some(manifest_of(&file)),
             file,
             overwrite: false,
+            invented: None,
         }
     }
 }

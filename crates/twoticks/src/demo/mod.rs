@@ -149,7 +149,7 @@ async fn begin(world: &World, mint: &mut Mint, begun: &Begun<'_>) -> Result<()> 
             (start, end, Some(sent))
         }
     };
-    world.clock.go_live();
+    world.clock.go_live(1);
     world.callers.go_live();
     // The session of the story has ended long ago.
     let tenants = tenants::ready(&world.app, mint, "Demo", &plans).await?;

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use twoticks_core::clock::{SECOND, Time};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
-use twoticks_emulator::caller::{CallError, Caller};
+use twoticks_emulator::caller::Caller;
 use twoticks_emulator::post::Lane;
 use twoticks_emulator::tenants::Tenants;
 use twoticks_emulator::whatsapp::{Standing, WhatsApp};
@@ -17,6 +17,8 @@ use super::cast::{self, BUSINESSES, Business};
 use super::story::{SLOT, Story, Turn};
 use crate::world::World;
 
+/// What a call is answered when WhatsApp takes none of its messages.
+const REFUSED_BY_CARRIER: &str = "InvalidParameter.MessageInvalid";
 /// Nobody listens there: where webhooks go while the receiver is out of order.
 const NOBODY: &str = "127.0.0.1:1";
 
@@ -95,7 +97,7 @@ async fn send(
     ];
     match caller.call(lane, "SendChatappMassMessage", &form, now).await {
         // A template that is paused is refused, as it should be.
-        Err(CallError::Refused { body, .. }) if body.contains("MessageInvalid") => Ok(()),
+        Err(error) if error.code().as_deref() == Some(REFUSED_BY_CARRIER) => Ok(()),
         done => Ok(done.map(drop)?),
     }
 }

@@ -71,6 +71,8 @@ pub struct Request {
     pub manifest: Option<PathBuf>,
     /// Whether files that are there are replaced.
     pub overwrite: bool,
+    /// Whose invented data it is, such as `demo`; none if it is real.
+    pub invented: Option<String>,
 }
 
 /// What there is to export.
@@ -300,7 +302,8 @@ fn finish(
     (part, manifest): (Part, Option<Part>),
 ) -> Result<Value, ControlError> {
     let Summary { fields, rows, bytes, sha256 } = summary;
-    let Request { what, channels, account, from, until, file, manifest: beside, .. } = request;
+    let Request { what, channels, account, from, until, file, manifest: beside, invented, .. } =
+        request;
     let (by, zone) = match what {
         What::Totals { by, zone } => (Some(by), zone.as_deref().or(Some("UTC"))),
         What::Messages | What::Events => (None, None),
@@ -317,6 +320,7 @@ fn finish(
         "currency": CURRENCY,
         "as_of": {"position": position, "time": in_utc(work.now)},
         "rules": RULES_VERSION,
+        "invented": invented,
         "program": PROGRAM,
         "format": work.format,
         "rows": rows,
