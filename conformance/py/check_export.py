@@ -87,11 +87,12 @@ def templates_are_what_the_api_answers():
         if template["category"].lower() != "marketing":
             continue
         answer = client.get_chatapp_template_metric(M.GetChatappTemplateMetricRequest(
-            cust_space_id=demo["channel"], template_code=template["code"], language=template["language"], template_type="WHATSAPP",
+            cust_space_id=template["channel"], template_code=template["code"], language=template["language"], template_type="WHATSAPP",
             start=start, end=end, granularity="DAILY"))
         rows = sorted((row.start, row.language, row.sent_count, row.delivered_count, row.read_count) for row in answer.body.data)
         rows = [row for row in rows if any(row[-3:])]
-        where = "template_code = '%s' and language = '%s' and category = 'marketing'" % (template["code"], template["language"])
+        where = "channel = '%s' and template_code = '%s' and language = '%s' and category = 'marketing'" % (
+            template["channel"], template["code"], template["language"])
         found = totals("language", where)
         need(found == rows, "%s: %s, the API answers %s" % (template, found[:3], rows[:3]))
         compared += len(rows)
