@@ -137,6 +137,19 @@ fn ask(ready: &Value, method: &str, target: &str, body: &str) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap_or_default())
 }
 
+/// Starts what has to be refused, on whatever port is free; why it was.
+fn refused(place: &Place, args: &[&str]) -> String {
+    let mut running = place.start(&[args, &["--listen", ANY_PORT, "--json"]].concat());
+    let mut line = String::new();
+    running.out().read_line(&mut line).unwrap();
+    // A server that is ready would go on for ever.
+    assert_eq!(line, "", "{args:?} was not refused");
+    let mut why = String::new();
+    running.0.stderr.as_mut().unwrap().read_to_string(&mut why).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(1), "{args:?}: {why}");
+    why
+}
+
 /// Everything in a folder, by path.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -258,11 +271,9 @@ fn a_folder_of_a_newer_version_is_named_and_left_alone() {
                 kept
             };
             let before = kept(&folder);
-            let said = place.run(&[command, "--data-dir", "data", "--listen", ANY_PORT]);
-            assert_eq!((said.code, said.out.as_str()), (1, ""), "{file}: {}", said.err);
-            let named = said.err.contains(file.rsplit('/').next().unwrap());
-            assert!(named && said.err.contains(part), "{file}: {}", said.err);
-            assert!(said.err.contains("use a newer"), "{file}: {}", said.err);
+            let why = refused(&place, &[command, "--data-dir", "data"]);
+            let named = why.contains(file.rsplit('/').next().unwrap());
+            assert!(named && why.contains(part) && why.contains("use a newer"), "{file}: {why}");
             assert_eq!(kept(&folder), before, "{file}");
         }
     }
@@ -272,9 +283,8 @@ fn a_folder_of_a_newer_version_is_named_and_left_alone() {
 fn a_folder_has_one_process_and_the_second_does_the_first_no_harm() {
     let place = Place::new();
     let mut first = Emulated::on_folder(&place, &[]);
-    let second = place.run(&["emulate", "--data-dir", "data", "--listen", ANY_PORT]);
-    assert_eq!(second.code, 1);
-    assert!(second.err.contains("`data` is in use by another process"), "{}", second.err);
+    let why = refused(&place, &["emulate", "--data-dir", "data"]);
+    assert!(why.contains("`data` is in use by another process"), "{why}");
     first.post("fixtures", FIXTURES);
     first.opt_in();
     first.send();
@@ -285,8 +295,8 @@ fn a_folder_has_one_process_and_the_second_does_the_first_no_harm() {
 
     place.ask(&["init", "--data-dir", "real"]);
     let real = FolderLock::take(&place.path().join("real")).unwrap();
-    let served = place.run(&["serve", "--data-dir", "real", "--listen", ANY_PORT]);
-    assert!(served.code == 1 && served.err.contains("another process"), "{}", served.err);
+    let why = refused(&place, &["serve", "--data-dir", "real"]);
+    assert!(why.contains("another process"), "{why}");
     drop(real);
 
     // While another demo tells its story, its folder looks like one whose story was broken off.
@@ -295,8 +305,8 @@ fn a_folder_has_one_process_and_the_second_does_the_first_no_harm() {
     let marker = r#"{"version":1,"whose":"demo","seed":42,"story":null}"#;
     fs::write(telling.join("invented.json"), marker).unwrap();
     let lock = FolderLock::take(&telling).unwrap();
-    let demo = place.run(&["demo", "--data-dir", "telling", "--listen", ANY_PORT, "--days", "1"]);
-    assert!(demo.code == 1 && demo.err.contains("another process"), "{}", demo.err);
+    let why = refused(&place, &["demo", "--data-dir", "telling", "--days", "1"]);
+    assert!(why.contains("another process"), "{why}");
     assert_eq!(fs::read_to_string(telling.join("invented.json")).unwrap(), marker);
     drop(lock);
 }
@@ -323,10 +333,9 @@ fn no_two_kinds_of_data_share_a_folder() {
         ("serve", "told", "run `twoticks demo` on it"),
     ] {
         let before = contents(place.path());
-        let said = place.run(&[command, "--data-dir", folder, "--listen", ANY_PORT]);
-        assert_eq!((said.code, said.out.as_str()), (1, ""), "{command} {folder}: {}", said.err);
-        assert!(said.err.contains(part), "{command} {folder}: {}", said.err);
-        assert!(said.err.contains(&format!("`{folder}`")), "{command} {folder}: {}", said.err);
+        let why = refused(&place, &[command, "--data-dir", folder]);
+        let named = why.contains(&format!("`{folder}`"));
+        assert!(named && why.contains(part), "{command} {folder}: {why}");
         assert!(contents(place.path()) == before, "{command} {folder}: something was touched");
     }
 }
@@ -400,9 +409,8 @@ fn an_emulator_goes_on_in_its_folder_after_it_was_stopped_or_killed() {
     }
     emulated.stop();
     assert_eq!(place.ask(&["verify", "--data-dir", "data"])["equal"], true);
-    let other = ["emulate", "--data-dir", "data", "--listen", ANY_PORT, "--seed", "7"];
-    let said = place.run(&other);
-    assert!(said.code == 1 && said.err.contains("from the seed 42"), "{}", said.err);
+    let why = refused(&place, &["emulate", "--data-dir", "data", "--seed", "7"]);
+    assert!(why.contains("from the seed 42"), "{why}");
 }
 
 #[test]
