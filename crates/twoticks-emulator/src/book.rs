@@ -11,6 +11,8 @@ use twoticks_core::clock::{DAY, SECOND, Time};
 use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 
+use crate::meta::Price;
+
 /// How many messages are entered; what is sent beyond it is told but not entered.
 pub const MESSAGES_MAX: usize = 1_000_000;
 /// For how long after its last news a message can still be told something (counting rule 12).
@@ -29,10 +31,10 @@ pub struct Number(usize);
 pub enum Entry {
     /// It was sent.
     Sent,
-    /// It was delivered.
-    Delivered,
-    /// It was read.
-    Read,
+    /// It was delivered; what it was charged as, where that was told with it.
+    Delivered(Option<Price>),
+    /// It was read; likewise.
+    Read(Option<Price>),
     /// It failed, with Meta's code.
     Failed(u32),
     /// A button was tapped; the webhook said whose message it answers.
@@ -76,6 +78,10 @@ pub struct Sums {
     pub failed: BTreeMap<i64, i64>,
     /// Taps by button: all, and the first of each message.
     pub clicks: BTreeMap<Button, (i64, i64)>,
+    /// Messages delivered, by what they were charged as: category and type.
+    pub charged: BTreeMap<(String, String), i64>,
+    /// What was told that they cost, in millionths of a US dollar.
+    pub cost_micros: i64,
     /// Statuses for messages of which nothing was kept any more.
     pub late: i64,
 }
@@ -83,11 +89,15 @@ pub struct Sums {
 impl Sums {
     /// Adds `other`.
     pub fn add(&mut self, other: &Self) {
-        let Self { sent, delivered, read, failed, clicks, late } = other;
+        let Self { sent, delivered, read, failed, clicks, charged, cost_micros, late } = other;
         self.sent += sent;
         self.delivered += delivered;
         self.read += read;
         self.late += late;
+        self.cost_micros += cost_micros;
+        for (charge, count) in charged {
+            *self.charged.entry(charge.clone()).or_default() += count;
+        }
         for (code, count) in failed {
             *self.failed.entry(*code).or_default() += count;
         }
@@ -120,6 +130,7 @@ struct Person {
     delivered: Option<i64>,
     read: Option<i64>,
     failed: Option<(i64, u32)>,
+    price: Option<Price>,
 }
 
 /// A tap that is nobody's, or only a template's.
@@ -233,17 +244,22 @@ impl Book {
             return;
         }
         if age > KEPT + KNOWN_LATE {
-            // It is as if nothing had ever been heard of it: not even its template is known.
+            // It is as if nothing had ever been heard of it, but for our sign in what is told now.
             page.people.clear();
             page.taps.clear();
-            page.template = None;
         }
         page.touched = page.touched.max(accepted);
         let person = page.people.entry(who).or_default();
         match it {
             Entry::Sent => person.sent = Some(second),
-            Entry::Delivered => person.delivered = Some(second),
-            Entry::Read => person.read = Some(second),
+            Entry::Delivered(price) => {
+                person.delivered = Some(second);
+                person.price = person.price.or(*price);
+            }
+            Entry::Read(price) => {
+                person.read = Some(second);
+                person.price = person.price.or(*price);
+            }
             Entry::Failed(code) => person.failed = Some((second, *code)),
             Entry::Tapped(button) => {
                 page.taps.insert((second, id), button.clone());
@@ -369,7 +385,14 @@ impl Summing<'_> {
                 self.change(&page.number, template, counts, second, |sums| sums.sent += 1);
             }
             if let Some(second) = person.delivered() {
-                self.change(&page.number, template, counts, second, |sums| sums.delivered += 1);
+                self.change(&page.number, template, counts, second, |sums| {
+                    sums.delivered += 1;
+                    if let Some(Price { kind, category, cost_micros }) = person.price {
+                        let charge = (category.to_owned(), kind.to_owned());
+                        *sums.charged.entry(charge).or_default() += 1;
+                        sums.cost_micros += cost_micros.unwrap_or(0);
+                    }
+                });
             }
             if let Some(second) = person.read {
                 self.change(&page.number, template, counts, second, |sums| sums.read += 1);

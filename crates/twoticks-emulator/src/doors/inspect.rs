@@ -1,18 +1,20 @@
 //! What was sent, posted, refused, and what has to be counted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use twoticks_core::clock::DAY;
+use twoticks_core::clock::{DAY, Time};
 use twoticks_core::event::Category;
+use twoticks_core::ids::ChannelId;
 
 use super::{Answer, Around, NotDone, Question};
 use crate::book::{Subject, Sums};
 use crate::emulator::Refused;
 use crate::life::{Step, What};
 use crate::parameters::{by_word, number};
-use crate::whatsapp::{SendRecord, WebhookRecord};
+use crate::whatsapp::{SendRecord, WebhookRecord, WhatsApp};
 
 /// How much is told if nobody says, and at the most.
 const LIMIT: usize = 100;
@@ -130,19 +132,12 @@ pub(super) async fn book(around: Around, question: Question) -> Answer {
     for channel in snapshot.channels().filter(|channel| chosen(&channel.id)) {
         let row = around.app.ledger.channel(&channel.id).await;
         let opt_in = row.map_err(|error| NotDone::Failed(error.to_string()))?.opted_in();
-        let cells = around.emulator.whatsapp.read_book(|book| book.cells(&channel.id, opt_in));
-        let mut rows: BTreeMap<(i64, Subject, bool), Sums> = BTreeMap::new();
-        for (cell, sums) in cells {
-            let start = cell.atom.0.div_euclid(by) * by;
-            rows.entry((start, cell.subject, cell.counts)).or_default().add(&sums);
-        }
-        let rows = rows.into_iter().map(|((start, subject, counts), sums)| {
-            row_of(start, start + by, &subject, counts, &sums)
-        });
-        channels.push(json!({
-            "channel": channel.id, "opt_in": opt_in.map(|time| time.0),
-            "rows": rows.collect::<Value>(),
-        }));
+        let (whatsapp, id) = (Arc::clone(&around.emulator.whatsapp), channel.id.clone());
+        // A long book takes a while to be added up.
+        let rows = tokio::task::spawn_blocking(move || rows_of(&whatsapp, &id, opt_in, by)).await;
+        let rows = rows.map_err(|error| NotDone::Failed(error.to_string()))?;
+        let opt_in = opt_in.map(|time| time.0);
+        channels.push(json!({"channel": channel.id, "opt_in": opt_in, "rows": rows}));
     }
     let (messages, missed, lost, forgeries) = around
         .emulator
@@ -154,8 +149,21 @@ pub(super) async fn book(around: Around, question: Question) -> Answer {
     }))
 }
 
+fn rows_of(whatsapp: &WhatsApp, channel: &ChannelId, opt_in: Option<Time>, by: i64) -> Value {
+    let cells = whatsapp.read_book(|book| book.cells(channel, opt_in));
+    let mut rows: BTreeMap<(i64, Subject, bool), Sums> = BTreeMap::new();
+    for (cell, sums) in cells {
+        let start = cell.atom.0.div_euclid(by) * by;
+        rows.entry((start, cell.subject, cell.counts)).or_default().add(&sums);
+    }
+    let row = |((start, subject, counts), sums): ((i64, Subject, bool), Sums)| {
+        row_of(start, start + by, &subject, counts, &sums)
+    };
+    rows.into_iter().map(row).collect()
+}
+
 fn row_of(start: i64, end: i64, subject: &Subject, counts: bool, sums: &Sums) -> Value {
-    let Sums { sent, delivered, read, failed, clicks, late } = sums;
+    let Sums { sent, delivered, read, failed, clicks, charged, cost_micros, late } = sums;
     let (number, template, category) = match subject {
         Subject::Number(number) => (Some(number), None, None),
         Subject::Template(template, category) => {
@@ -167,10 +175,15 @@ fn row_of(start: i64, end: i64, subject: &Subject, counts: bool, sums: &Sums) ->
             "type": button.kind.as_str(), "text": button.text, "all": all, "unique": unique,
         })
     });
+    let failed = failed.iter().map(|(code, count)| (code.to_string(), (*count).into()));
+    let charged = charged.iter().map(
+        |((category, kind), count)| json!({"category": category, "type": kind, "count": count}),
+    );
     json!({
         "start": start, "end": end, "phone_number": number, "template": template,
         "category": category, "counts": counts, "sent": sent, "delivered": delivered,
-        "read": read, "failed": failed.iter().map(|(code, count)| (code.to_string(), (*count).into())).collect::<Map<String, Value>>(),
-        "clicks": clicks.collect::<Value>(), "late": late,
+        "read": read, "failed": failed.collect::<Map<String, Value>>(),
+        "clicks": clicks.collect::<Value>(), "charged": charged.collect::<Value>(),
+        "cost_micros": cost_micros, "late": late,
     })
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio_util::sync::CancellationToken;
 use twoticks_core::clock::{Clock as _, DAY, SECOND, Time};
@@ -44,6 +45,8 @@ const TOGETHER_MIN: i64 = SECOND;
 const PARTS: i64 = 2_000;
 /// After what time without anything to do [`WhatsApp::run`] looks again.
 const IDLE: Duration = Duration::from_secs(3_600);
+/// The longest call that is remembered with what it says of all its recipients, in bytes.
+const CALL_REMEMBERED_MAX: usize = 16 << 10;
 /// How far a flush goes, in days: the longest delay, and all repeats.
 pub const FLUSH_DAYS: i64 = 30;
 
@@ -418,7 +421,12 @@ impl Carrier for WhatsApp {
         let snapshot = self.directory.snapshot();
         let answers = {
             let mut state = self.state();
-            messages.iter().map(|message| state.take(&snapshot, message, now)).collect()
+            let is_long = |call: &Map<String, Value>| {
+                serde_json::to_vec(call).is_ok_and(|text| text.len() > CALL_REMEMBERED_MAX)
+            };
+            let call = messages.first().map(|first| &first.call).filter(|call| !is_long(call));
+            let call = call.map(Arc::clone).unwrap_or_default();
+            messages.iter().map(|message| state.take(&snapshot, message, &call, now)).collect()
         };
         self.woken.notify_one();
         answers
@@ -427,7 +435,6 @@ impl Carrier for WhatsApp {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
     use twoticks_core::clock::ManualClock;
     use twoticks_core::ids::Text;
     use twoticks_store::directory::Change;

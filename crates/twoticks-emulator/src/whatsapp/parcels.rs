@@ -160,12 +160,13 @@ impl State {
     }
 
     fn enter(&mut self, due: &Due, accepted: Time) {
-        let Thing::Step { message, step, member, .. } = &*due.thing else { return };
+        let Thing::Step { message, step, member, is_priced } = &*due.thing else { return };
+        let price = is_priced.then_some(message.price);
         let Some(page) = message.page else { return };
         let entry = match step.what {
             What::Sent => Entry::Sent,
-            What::Delivered => Entry::Delivered,
-            What::Read => Entry::Read,
+            What::Delivered => Entry::Delivered(price),
+            What::Read => Entry::Read(price),
             What::Failed(failure) => Entry::Failed(failure.code),
             What::Tapped { button, has_context } => {
                 let button = button_of(message, button);

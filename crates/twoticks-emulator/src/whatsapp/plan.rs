@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use twoticks_core::clock::Time;
 use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
@@ -30,11 +30,13 @@ const TOLD_AFTER: (i64, i64) = (60, 700);
 const CODE_DIGITS: usize = 6;
 
 impl State {
-    /// Takes a message, or says what Meta would say.
+    /// Takes a message, or says what Meta would say. Of its call so much is remembered as `call`
+    /// says.
     pub(super) fn take(
         &mut self,
         snapshot: &Snapshot,
         outgoing: &Outgoing,
+        call: &Arc<Map<String, Value>>,
         now: Time,
     ) -> Result<String, Refused> {
         self.catch_up(now);
@@ -50,7 +52,7 @@ impl State {
             to: outgoing.to.clone(),
             template: outgoing.template.clone(),
             parameters: outgoing.parameters.clone(),
-            call: Arc::clone(&outgoing.call),
+            call: Arc::clone(call),
             answer: answer.clone().map_err(|why| why.to_string()),
             life: lives.iter().flat_map(|life| life.steps().iter().copied()).collect(),
         };
@@ -65,25 +67,8 @@ impl State {
         now: Time,
     ) -> Result<(String, Vec<Life>), Refused> {
         let Outgoing { channel, from, to, template, sign, parameters, call: _ } = outgoing;
-        if self.pending() >= self.pending_max {
-            let why = "so much waits to be told that nothing more is taken; turn its clock";
-            return Err(Refused::Unavailable(why.to_owned()));
-        }
-        let number = snapshot
-            .number(from)
-            .filter(|number| number.channel == *channel)
-            .ok_or_else(|| refuse(100, "the number is not registered"))?;
-        let purpose = match template {
-            Some(template) => self.purpose(snapshot, (channel, template), now)?,
-            None => Purpose::Service,
-        };
-        let is_group = parameters.get("RecipientType").and_then(Value::as_str) == Some("group");
-        let recipient = Recipient::read(to, is_group);
-        if matches!(recipient, Recipient::User(_))
-            && purpose == Purpose::Template(Category::Authentication)
-        {
-            return Err(refuse(131_062, "an authentication template needs a phone number"));
-        }
+        let (number, recipient, purpose) = self.admitted(snapshot, outgoing, now)?;
+        let is_group = matches!(recipient, Recipient::Group(_));
         let to = to.trim_start_matches('+');
         let has_window = self.has_window(from, to, now);
         let (seed, tells_links, liking) = self.draw(outgoing, purpose);
@@ -129,6 +114,36 @@ impl State {
             self.plan(&message, u16::try_from(member).unwrap_or(u16::MAX), life);
         }
         Ok((wamid, lives))
+    }
+
+    /// Whether Meta takes a message: from which number, to whom, and what for.
+    fn admitted<'a>(
+        &mut self,
+        snapshot: &'a Snapshot,
+        outgoing: &'a Outgoing,
+        now: Time,
+    ) -> Result<(&'a Number, Recipient<'a>, Purpose), Refused> {
+        let Outgoing { channel, from, to, template, parameters, .. } = outgoing;
+        if self.pending() >= self.pending_max {
+            let why = "so much waits to be told that nothing more is taken; turn its clock";
+            return Err(Refused::Unavailable(why.to_owned()));
+        }
+        let number = snapshot
+            .number(from)
+            .filter(|number| number.channel == *channel)
+            .ok_or_else(|| refuse(100, "the number is not registered"))?;
+        let purpose = match template {
+            Some(template) => self.purpose(snapshot, (channel, template), now)?,
+            None => Purpose::Service,
+        };
+        let is_group = parameters.get("RecipientType").and_then(Value::as_str) == Some("group");
+        let recipient = Recipient::read(to, is_group);
+        if matches!(recipient, Recipient::User(_))
+            && purpose == Purpose::Template(Category::Authentication)
+        {
+            return Err(refuse(131_062, "an authentication template needs a phone number"));
+        }
+        Ok((number, recipient, purpose))
     }
 
     /// A message's seed, whether links that are opened are told of it, and how it is liked.

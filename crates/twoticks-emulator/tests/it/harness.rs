@@ -60,6 +60,8 @@ pub(crate) struct Emulated {
     pub(crate) source: Arc<ManualClock>,
     pub(crate) lane: Lane,
     pub(crate) caller: Caller,
+    /// When each channel opted in, by what the test did.
+    opted_in: BTreeMap<String, Time>,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinSet<Result<usize, Error>>,
 }
@@ -129,6 +131,7 @@ impl Emulated {
             source,
             lane: Lane::new(address),
             caller: Caller::new(KEY.0, KEY.1, "test"),
+            opted_in: BTreeMap::new(),
             shutdown: Some(shutdown),
             serving,
         };
@@ -208,6 +211,15 @@ impl Emulated {
 
     pub(crate) async fn opt_in(&mut self, id: &str) {
         self.call("EnableWhatsappROIMetric", &[("CustSpaceId", id)]).await;
+        // The clock stands still, so this is when it was.
+        let now = self.whatsapp.clock().now();
+        self.opted_in(id, now);
+    }
+
+    /// A channel has opted in at `time`; of several the earliest stands.
+    pub(crate) fn opted_in(&mut self, id: &str, time: Time) {
+        let known = self.opted_in.entry(id.to_owned()).or_insert(time);
+        *known = (*known).min(time);
     }
 
     /// Sends a template to `count` people, from the first one on.
@@ -280,8 +292,8 @@ impl Emulated {
     }
 
     /// What the book says has to be counted.
-    pub(crate) async fn booked(&self, id: &str) -> BTreeMap<Cell, Sums> {
-        let opt_in = self.app.ledger.channel(&channel(id)).await.unwrap().opted_in();
+    pub(crate) fn booked(&self, id: &str) -> BTreeMap<Cell, Sums> {
+        let opt_in = self.opted_in.get(id).copied();
         self.whatsapp.read_book(|book| book.cells(&channel(id), opt_in))
     }
 
@@ -289,7 +301,7 @@ impl Emulated {
     pub(crate) async fn compare(&self, what: &str) -> i64 {
         let mut sent = 0;
         for (id, ..) in CHANNELS {
-            let (counted, booked) = (self.counted(id).await, self.booked(id).await);
+            let (counted, booked) = (self.counted(id).await, self.booked(id));
             for (cell, sums) in &booked {
                 assert_eq!(
                     counted.get(cell),
@@ -330,6 +342,15 @@ fn sums(totals: &Totals) -> Sums {
             .iter()
             .map(|(button, clicks)| (button.clone(), (clicks.all, clicks.unique)))
             .collect(),
+        charged: totals
+            .charged
+            .iter()
+            .map(|(it, count)| {
+                let (category, kind) = (it.category.as_str(), it.kind.as_str());
+                ((category.to_owned(), kind.to_owned()), *count)
+            })
+            .collect(),
+        cost_micros: totals.cost.values().sum(),
         late: totals.late,
     }
 }

@@ -1,7 +1,7 @@
 //! What messages, templates and numbers live through, and what can be watched by turning the clock.
 
 use serde_json::{Value, json};
-use twoticks_core::clock::{Clock as _, DAY, SECOND};
+use twoticks_core::clock::{Clock as _, DAY, SECOND, Time};
 use twoticks_core::event::Category;
 use twoticks_emulator::book::Book;
 use twoticks_emulator::book::Subject;
@@ -323,6 +323,7 @@ async fn an_opt_in_of_the_past_counts_what_was_sent_since() {
         let time = time.0;
         let fixture = format!(r#"{{"opt_ins": [{{"channel": "cams-shop", "time": {time}}}]}}"#);
         emulated.post("fixtures", &fixture).await;
+        emulated.opted_in("cams-shop", Time(time));
         emulated.compare("an opt-in of the past").await;
         let counted = emulated.counted("cams-shop").await;
         let of_number = counted
