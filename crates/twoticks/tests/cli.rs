@@ -546,6 +546,11 @@ fn a_demo_prints_one_line_and_is_the_same_for_the_same_seed() {
     assert!(again.1.as_u64() >= one.1.as_u64());
     let mode = std::fs::metadata(place.path().join("one/ready.json")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+    let sends = place.write("sends.ndjson", "{}\n");
+    let mixed = place.run(&["import", sends.to_str().unwrap(), "--data-dir", "one"]);
+    assert!(mixed.code == 1 && mixed.err.contains("invented data of a demo"), "{}", mixed.err);
+    let totals = ["export", "totals", "--to", "totals.csv", "--data-dir", "one"];
+    assert_eq!(place.ask(&totals)["invented"], "demo", "its exports say so");
     let real = place.run(&["serve", "--data-dir", "one", "--listen", "127.0.0.1:0"]);
     assert!(real.code == 1 && real.err.contains("holds invented data"), "{}", real.err);
     let seed = place.run(&["demo", "--data-dir", "one", "--listen", "127.0.0.1:0", "--seed", "8"]);

@@ -333,3 +333,88 @@ async fn an_opt_in_of_the_past_counts_what_was_sent_since() {
     }
     emulated.stop().await;
 }
+
+#[tokio::test]
+async fn a_window_is_open_however_its_number_is_written() {
+    let mut emulated = started().await;
+    let text = [("Type", "message"), ("MessageType", "text"), ("Content", r#"{"text":"hi"}"#)];
+    emulated.post("config?outcome=tapped", "").await;
+    send_one(&mut emulated, "+62811111111", &[]).await;
+    emulated.whatsapp.flush().await.unwrap();
+    emulated.post("config?outcome=life", "").await;
+    for to in ["62811111111", "+62811111111"] {
+        let life = send_one(&mut emulated, to, &text).await;
+        assert_ne!(life.last().unwrap()["code"], 131_047, "{to}");
+    }
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn what_happens_to_a_template_in_the_meantime_is_not_undone() {
+    let mut emulated = started().await;
+    let fixture = |more: &str| {
+        format!(
+            r#"{{"templates": [{{"channel": "cams-shop", "code": "new", "language": "id", {more}}}]}}"#
+        )
+    };
+    // Somebody approves it before its review: the review does not come any more.
+    emulated.post("fixtures", &fixture(r#""category": "utility", "status": "pending""#)).await;
+    emulated.post("fixtures", &fixture(r#""category": "utility", "status": "approved""#)).await;
+    emulated.advance(3 * DAY).await;
+    assert_eq!(told(&mut emulated, "message_template_status_update").await.len(), 1);
+    // It is paused before it is moved: it stays paused.
+    let later = emulated.whatsapp.clock().now().0 + DAY;
+    let moved = format!(r#""category": "marketing", "category_from": {later}"#);
+    emulated.post("fixtures", &fixture(&moved)).await;
+    let of = (channel("cams-shop"), template(("new", "id")));
+    emulated.whatsapp.stand(&of.0, &of.1, Standing::Paused);
+    emulated.advance(2 * DAY).await;
+    let history = emulated.app.ledger.channel(&of.0).await.unwrap();
+    let now = emulated.whatsapp.clock().now();
+    assert_eq!(history.category(&of.1, now), Some(Category::Marketing));
+    let form = [
+        ("ChannelType", "whatsapp"),
+        ("CustSpaceId", "cams-shop"),
+        ("From", "628110000001"),
+        ("To", "62811111111"),
+        ("Type", "template"),
+        ("TemplateCode", "new"),
+        ("Language", "id"),
+    ];
+    let now = emulated.source.now();
+    let call = emulated.caller.call(&mut emulated.lane, "SendChatappMessage", &form, now).await;
+    assert!(call.is_err(), "it is paused still");
+    emulated.stop().await;
+}
+
+#[tokio::test]
+async fn groups_are_charged_by_categories_of_their_own_and_have_the_same_members_each_time() {
+    let mut emulated = started().await;
+    emulated.post("config?outcome=delivered", "").await;
+    let group = [
+        ("Type", "template"),
+        ("TemplateCode", PROMO.0),
+        ("Language", PROMO.1),
+        ("RecipientType", "group"),
+    ];
+    send_one(&mut emulated, "Y2FwaV9ncm91cDo", &group).await;
+    send_one(&mut emulated, "Y2FwaV9ncm91cDo", &group).await;
+    emulated.whatsapp.flush().await.unwrap();
+    emulated.compare("groups").await;
+    let statuses = told(&mut emulated, "statuses").await;
+    let text = Value::from(statuses.clone()).to_string();
+    assert!(text.contains("\"group_marketing\"") && !text.contains("\"marketing\""), "{text}");
+    let mut members: Vec<String> = statuses
+        .iter()
+        .flat_map(|body| body["entry"].as_array().unwrap())
+        .flat_map(|entry| entry["changes"][0]["value"]["statuses"].as_array().unwrap())
+        .filter(|status| status["status"] == "delivered")
+        .map(|status| status["recipient_participant_id"].as_str().unwrap().to_owned())
+        .collect();
+    let all = members.len();
+    members.sort_unstable();
+    members.dedup();
+    assert_eq!(all, 2 * members.len());
+    assert!((3..=8).contains(&members.len()));
+    emulated.stop().await;
+}
