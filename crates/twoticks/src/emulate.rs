@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use twoticks_core::clock::Clock as _;
 use twoticks_emulator::chaos::Chaos;
+use twoticks_emulator::clock::SPEED_MAX;
 use twoticks_emulator::emulator::{AnyKey, Fresh, Renewal};
 use twoticks_emulator::fixtures::Fixtures;
 use twoticks_emulator::meta::Version;
@@ -49,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
     /// How many times as fast its clock goes; 0 makes it stand still.
-    #[arg(long, value_name = "TIMES")]
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(..=i64::from(SPEED_MAX)))]
     pub(crate) speed: Option<u32>,
     /// What goes wrong from the start, such as `duplicate,reorder`.
     #[arg(long, value_name = "PROFILES")]

@@ -216,6 +216,24 @@ pub struct OfNumber<'a> {
     pub updates: &'a [Update<'a>],
 }
 
+/// Whom `updates` are about: each is of the thing at its place in `all`, of which `name` says the
+/// business account, the number and the number's id. Things of a number stand together.
+pub(crate) fn by_number<'a, T>(
+    all: &'a [T],
+    updates: &'a [Update<'a>],
+    name: impl for<'b> Fn(&'b T) -> [&'b str; 3],
+) -> Vec<OfNumber<'a>> {
+    let mut rest = updates;
+    all.chunk_by(|a, b| name(a)[1] == name(b)[1])
+        .filter_map(|of| {
+            let (updates, others) = rest.split_at_checked(of.len())?;
+            rest = others;
+            let [waba_id, phone_number, phone_number_id] = name(of.first()?);
+            Some(OfNumber { waba_id, phone_number, phone_number_id, updates })
+        })
+        .collect()
+}
+
 /// The header with the signature of a body: `X-Hub-Signature-256`.
 #[must_use]
 pub fn signature(app_secret: &[u8], body: &[u8]) -> String {

@@ -21,7 +21,7 @@ pub use cast::{Cast, CastNumber, CastTemplate};
 use crate::dice::{Dice, seed_of};
 use crate::habits::{Purpose, market_of};
 use crate::life::{Circumstances, Outcome, STEPS_MAX, What, life, limited_usually};
-use crate::meta::{self, OfNumber, Opened, Price, Recipient, Status, Tap, Update, Version, Word};
+use crate::meta::{self, Opened, Price, Recipient, Status, Tap, Update, Version, Word};
 use crate::wamid::wamid;
 
 /// What a stream is like.
@@ -356,19 +356,10 @@ fn written(messages: &Messages, told: &[Arrival]) -> Vec<u8> {
         .collect();
     names.sort_by(|a, b| a.draft.number.phone_number.cmp(&b.draft.number.phone_number));
     let updates: Vec<Update<'_>> = names.iter().map(update).collect();
-    let mut numbers = Vec::new();
-    let mut rest = updates.as_slice();
-    for of in names.chunk_by(|a, b| a.draft.number.phone_number == b.draft.number.phone_number) {
-        let (these, others) = rest.split_at(of.len());
-        rest = others;
-        let Some(number) = of.first().map(|first| first.draft.number) else { continue };
-        numbers.push(OfNumber {
-            waba_id: number.waba_id.as_str(),
-            phone_number: number.phone_number.as_str(),
-            phone_number_id: number.phone_number_id.as_str(),
-            updates: these,
-        });
-    }
+    let numbers = meta::by_number(&names, &updates, |it| {
+        let number = it.draft.number;
+        [number.waba_id.as_str(), number.phone_number.as_str(), number.phone_number_id.as_str()]
+    });
     let mut out = Vec::with_capacity(64 + told.len() * 700);
     meta::body(&mut out, Version::NEWEST, &numbers);
     out

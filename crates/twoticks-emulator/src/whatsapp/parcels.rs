@@ -18,7 +18,7 @@ use crate::book::Entry;
 use crate::chaos::{BURST_PER_SECOND, Chaos, Fault, Profile};
 use crate::dice::{Dice, seed_of, seed_of_name};
 use crate::life::{Step, What};
-use crate::meta::{self, OfNumber, Opened, Recipient, Status, Tap, Update, Version, Word};
+use crate::meta::{self, Opened, Recipient, Status, Tap, Update, Version, Word};
 use crate::post::{Asked, Lane};
 use crate::wamid::wamid;
 
@@ -329,19 +329,10 @@ fn written(version: Version, due: &[Due]) -> Vec<u8> {
     // Those of a number stand together, in the order in which they came.
     words.sort_by(|a, b| a.message.phone_number.cmp(&b.message.phone_number));
     let updates: Vec<Update<'_>> = words.iter().map(update).collect();
-    let mut numbers = Vec::new();
-    let mut rest = updates.as_slice();
-    for of in words.chunk_by(|a, b| a.message.phone_number == b.message.phone_number) {
-        let (these, others) = rest.split_at(of.len());
-        rest = others;
-        let Some(first) = of.first() else { continue };
-        numbers.push(OfNumber {
-            waba_id: first.message.waba_id.as_str(),
-            phone_number: first.message.phone_number.as_str(),
-            phone_number_id: first.message.phone_number_id.as_str(),
-            updates: these,
-        });
-    }
+    let numbers = meta::by_number(&words, &updates, |it| {
+        let it = it.message;
+        [it.waba_id.as_str(), it.phone_number.as_str(), it.phone_number_id.as_str()]
+    });
     let mut out = Vec::with_capacity(128 + due.len() * 600);
     meta::body(&mut out, version, &numbers);
     out
