@@ -5,6 +5,8 @@
 
 use std::io::Write as _;
 
+use itoa::Buffer;
+
 /// Appends raw JSON.
 pub(super) fn raw(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
@@ -12,7 +14,7 @@ pub(super) fn raw(out: &mut Vec<u8>, text: &str) {
 
 /// Appends a number.
 pub(super) fn number(out: &mut Vec<u8>, number: i64) {
-    write!(out, "{number}").expect("writing into memory does not fail");
+    out.extend_from_slice(Buffer::new().format(number).as_bytes());
 }
 
 /// Appends a text in quotes.

@@ -99,6 +99,9 @@ impl<'a> Recipient<'a> {
     }
 }
 
+/// How many digits the id of a user has, as those that were seen; as many as a `u64` may have.
+const USER_DIGITS: usize = 20;
+
 /// The id that a business knows the user of a number by.
 #[must_use]
 pub fn user_id(number: &str) -> String {
@@ -106,8 +109,14 @@ pub fn user_id(number: &str) -> String {
         "XX" => "US",
         country => country,
     };
-    // Up to 20 digits, as those that were seen.
-    format!("{country}.{:020}", seed_of_name(0x75_7365_7273, number))
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(seed_of_name(0x75_7365_7273, number));
+    let mut id = String::with_capacity(country.len() + 1 + USER_DIGITS);
+    id.push_str(country);
+    id.push('.');
+    id.extend(std::iter::repeat_n('0', USER_DIGITS - digits.len()));
+    id.push_str(digits);
+    id
 }
 
 /// The words for statuses.
@@ -355,7 +364,8 @@ fn profile(of: &str, person: u64) -> String {
         "ID" => "Pelanggan 😀",
         _ => "Customer / №",
     };
-    format!("{word} {}", person % 10_000)
+    let mut digits = itoa::Buffer::new();
+    [word, " ", digits.format(person % 10_000)].concat()
 }
 
 fn seconds(out: &mut Vec<u8>, second: i64) {

@@ -100,8 +100,8 @@ pub(super) const BUSINESSES: [Business; 3] = [
     },
 ];
 
-/// How many are sent in each two hours of a local day, of a thousand.
-pub(super) const DAY: [i64; 12] = [8, 4, 6, 44, 104, 126, 124, 120, 132, 160, 118, 54];
+/// How many are sent in each three hours of a local day, of a thousand.
+pub(super) const DAY: [i64; 8] = [10, 10, 92, 186, 184, 206, 222, 90];
 
 #[cfg(test)]
 mod tests {

@@ -15,12 +15,12 @@ use super::cast::{self, BUSINESSES};
 
 /// How long the story is, in milliseconds.
 pub(super) const LENGTH: i64 = 30 * DAY;
-/// Everything begins at the begin of one of these, in milliseconds: two hours.
-pub(super) const SLOT: i64 = 2 * HOUR;
+/// Everything begins at the begin of one of these, in milliseconds: three hours.
+pub(super) const SLOT: i64 = 3 * HOUR;
 
 const HOUR: i64 = 3_600 * SECOND;
 /// How long the receiver is out of order, in slots.
-const OUTAGE: i64 = 3;
+const OUTAGE: i64 = 2;
 /// The largest send.
 const RECIPIENTS_MAX: i64 = 1_000;
 
