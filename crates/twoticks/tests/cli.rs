@@ -7,6 +7,8 @@
 mod emulate;
 #[path = "cli/export.rs"]
 mod export;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/ready.rs"]
 mod ready;
 
@@ -61,8 +63,8 @@ impl Place {
         self.with_input(args, "")
     }
 
-    fn with_input(&self, args: &[&str], input: &str) -> Said {
-        let output = self.command().args(args).write_stdin(input).output().unwrap();
+    fn with_input(&self, args: &[&str], input: impl AsRef<[u8]>) -> Said {
+        let output = self.command().args(args).write_stdin(input.as_ref()).output().unwrap();
         Said {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -76,9 +78,9 @@ impl Place {
         self.run(&args).json()
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         path
     }
 
@@ -96,7 +98,7 @@ impl Place {
         place
     }
 
-    /// Starts `serve` or `demo` and waits for its port: the ready line, or the log.
+    /// Starts the program; what it says is waited for with [`Running::wait_for`].
     fn start(&self, args: &[&str]) -> Running {
         let mut command = std::process::Command::cargo_bin("twoticks").unwrap();
         command.current_dir(self.path()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -138,6 +140,12 @@ impl Running {
     fn stop(mut self) -> i32 {
         self.signal("TERM");
         self.0.wait().unwrap().code().unwrap()
+    }
+
+    /// `kill -9`.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 
@@ -241,7 +249,7 @@ fn from_init_to_verify() {
     let place = Place::set_up();
     let again = place.run(&["init"]);
     assert!(again.code == 1 && again.err.contains("set up already"), "{}", again.err);
-    let file = place.write("import.ndjson", &import_lines());
+    let file = place.write("import.ndjson", import_lines());
     let file = file.to_str().unwrap();
 
     let dry = place.run(&["import", "--dry-run", file]);
@@ -381,7 +389,7 @@ fn the_same_commands_work_while_the_server_runs_and_when_it_does_not() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let file = place.write("import.ndjson", &import_lines());
+    let file = place.write("import.ndjson", import_lines());
     let taken = place.ask(&["import", file.to_str().unwrap()]);
     assert_eq!(taken["events"], 4);
     assert_eq!(place.ask(&["verify"])["equal"], true);
@@ -420,8 +428,7 @@ fn a_socket_that_a_dead_server_left_is_no_obstacle() {
     let place = Place::set_up();
     let mut server = place.start(&["serve", "--listen", "127.0.0.1:0"]);
     server.wait_for("listening on");
-    server.signal("KILL");
-    server.0.wait().unwrap();
+    server.kill();
     assert!(place.path().join("twoticks-data/control.sock").exists());
     place.ask(&["key", "user", "list"]);
     let mut server = place.start(&["serve", "--listen", "127.0.0.1:0"]);

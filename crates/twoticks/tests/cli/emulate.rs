@@ -112,9 +112,8 @@ impl Emulated {
         assert_eq!(self.running.stop(), 0);
     }
 
-    fn kill(mut self) {
-        self.running.signal("KILL");
-        self.running.0.wait().unwrap();
+    fn kill(self) {
+        self.running.kill();
     }
 }
 

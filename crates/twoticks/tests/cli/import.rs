@@ -1,31 +1,13 @@
 //! `twoticks import` as a person uses it: kinds and forms of files, what is wrong with them, and
 //! what happens when it is interrupted.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-#![expect(clippy::indexing_slicing, reason = "these are tests")]
+use std::io::Write as _;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-
-use assert_cmd::Command;
-use assert_cmd::cargo::CommandCargoExt as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-/// The same key everywhere, so that what was counted in one folder can be compared with another.
-const KEY: (&str, &str) =
-    ("TWOTICKS__KEYS__KEY", "0101010101010101010101010101010101010101010101010101010101010101");
-
-/// A folder to run in, with the channels `cams-1` and `cams-2` of two accounts.
-struct Place(tempfile::TempDir);
-
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
+use super::{Place, Said};
 
 impl Said {
     /// Lines, events and what is dead, of an import with `--json`.
@@ -36,8 +18,9 @@ impl Said {
 }
 
 impl Place {
-    fn set_up() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+    /// The channels `cams-1` and `cams-2` of two accounts, with a number each.
+    fn of_two_accounts() -> Self {
+        let place = Self::new();
         place.ask(&["init", "--channel", "cams-1"]);
         let other = place.ask(&["key", "account", "add", "other"])["account"].clone();
         let other = other.as_str().unwrap().to_owned();
@@ -51,57 +34,14 @@ impl Place {
         place
     }
 
-    /// Another place with what is in the data folder of this one.
+    /// Another place with all that is in this one, its key too: what was counted in one can be
+    /// compared with the other.
     fn copy(&self) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        let copied = std::process::Command::new("cp")
-            .args(["-r", "twoticks-data"])
-            .arg(place.path())
-            .current_dir(self.path())
-            .status();
+        let place = Self::new();
+        let mut copy = std::process::Command::new("cp");
+        let copied = copy.args(["-r", "."]).arg(place.path()).current_dir(self.path()).status();
         assert!(copied.unwrap().success());
         place
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::cargo_bin("twoticks").unwrap();
-        command.current_dir(self.path()).env(KEY.0, KEY.1);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Said {
-        self.with_input(args, Vec::new())
-    }
-
-    fn with_input(&self, args: &[&str], input: Vec<u8>) -> Said {
-        let output = self.command().args(args).write_stdin(input).output().unwrap();
-        Said {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn ask(&self, args: &[&str]) -> Value {
-        let said = self.run(&[args, &["--json"]].concat());
-        assert_eq!(said.code, 0, "{args:?}: {}", said.err);
-        serde_json::from_str(&said.out).unwrap()
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn spawn(&self, args: &[&str]) -> Running {
-        let mut command = std::process::Command::cargo_bin("twoticks").unwrap();
-        command.current_dir(self.path()).env(KEY.0, KEY.1).args(args);
-        Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// The hash over all that was counted.
@@ -114,33 +54,6 @@ impl Place {
     /// What is kept of imports that did not reach their end.
     fn checkpoints(&self) -> usize {
         std::fs::read_dir(self.path().join("twoticks-data/imports")).map_or(0, Iterator::count)
-    }
-}
-
-/// A process that is ended with the test.
-struct Running(Child);
-
-impl Running {
-    /// Reads standard error up to a line that has `part` in it.
-    fn wait_for(&mut self, part: &str) {
-        let err = self.0.stderr.as_mut().unwrap();
-        let found =
-            BufReader::with_capacity(1, err).lines().any(|line| line.unwrap().contains(part));
-        assert!(found, "it ended without saying `{part}`");
-    }
-
-    /// `kill -9`.
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 
@@ -198,9 +111,9 @@ fn the_same_facts_count_the_same_in_every_form_and_twice_is_once() {
             .to_vec()
     };
     let one = |name: &str, bytes: Vec<u8>| vec![(name.to_owned(), bytes)];
-    let base = Place::set_up();
+    let base = Place::of_two_accounts();
     let reference = base.copy();
-    let said = reference.with_input(&["import", "-", "--json"], text.clone().into_bytes());
+    let said = reference.with_input(&["import", "-", "--json"], &text);
     assert_eq!(said.taken(), [5, 5, 0], "{}", said.err);
     let digest = reference.digest();
     for files in [
@@ -244,7 +157,7 @@ fn the_same_facts_count_the_same_in_every_form_and_twice_is_once() {
 
 #[test]
 fn a_file_that_is_nothing_to_import_is_refused_with_what_would_do() {
-    let place = Place::set_up();
+    let place = Place::of_two_accounts();
     std::fs::create_dir(place.path().join("folder")).unwrap();
     for (name, bytes, part) in [
         ("folder", &b""[..], "`folder` is a directory; name a file"),
@@ -277,7 +190,7 @@ fn a_file_that_is_nothing_to_import_is_refused_with_what_would_do() {
 
 #[test]
 fn what_is_wrong_with_a_line_is_told_with_its_place_and_the_others_count() {
-    let place = Place::set_up();
+    let place = Place::of_two_accounts();
     let table = "phone_number_id,wamid,time,status,campaign\n\
         1001,A,1788264000000,read,\n\
         1001,A,1788264000000\n\
@@ -309,7 +222,7 @@ fn what_is_wrong_with_a_line_is_told_with_its_place_and_the_others_count() {
         assert!(told.starts_with(part), "{told}");
     }
     // A table under another name.
-    let said = place.with_input(&["import", "-"], SENDS.as_bytes().to_vec());
+    let said = place.with_input(&["import", "-"], SENDS);
     assert!(said.code == 1 && said.err.contains("`--format csv` reads it"), "{}", said.err);
     // A sparse file: a long line of nothing in the middle.
     let path = place.write("long.ndjson", ndjson());
@@ -324,7 +237,7 @@ fn what_is_wrong_with_a_line_is_told_with_its_place_and_the_others_count() {
 
 #[test]
 fn an_import_speaks_for_the_channels_or_the_account_it_is_told_to() {
-    let place = Place::set_up();
+    let place = Place::of_two_accounts();
     let lines: String = ["1001", "2002"]
         .iter()
         .map(|id| format!("{}\n", ndjson().lines().next().unwrap().replace("1001", id)))
@@ -376,20 +289,20 @@ fn long() -> String {
 
 #[test]
 fn an_import_that_was_killed_is_gone_on_with_and_counts_once() {
-    let base = Place::set_up();
+    let base = Place::of_two_accounts();
     let whole = base.copy();
-    whole.with_input(&["import", "-"], long().into_bytes());
+    whole.with_input(&["import", "-"], long());
     let digest = whole.digest();
     for with_server in [false, true] {
         let place = base.copy();
         place.write("long.ndjson", long());
         let mut server = None;
         if with_server {
-            let mut started = place.spawn(&["serve", "--listen", "127.0.0.1:0"]);
+            let mut started = place.start(&["serve", "--listen", "127.0.0.1:0"]);
             started.wait_for("listening");
             server = Some(started);
         }
-        let mut import = place.spawn(&["import", "long.ndjson"]);
+        let mut import = place.start(&["import", "long.ndjson"]);
         // When the second one is told, what came before its chunk is behind a checkpoint, and its
         // own chunk is not.
         import.wait_for("line 1100: ");
@@ -417,9 +330,9 @@ fn an_import_that_was_killed_is_gone_on_with_and_counts_once() {
 
 #[test]
 fn a_half_written_file_counts_as_far_as_it_goes_and_once_when_it_is_whole() {
-    let base = Place::set_up();
+    let base = Place::of_two_accounts();
     let whole = base.copy();
-    whole.with_input(&["import", "-"], long().into_bytes());
+    whole.with_input(&["import", "-"], long());
     let digest = whole.digest();
     for (name, packed) in [("a.gz", gzip(long().as_bytes())), ("a.zst", zstd(long().as_bytes()))] {
         let place = base.copy();
@@ -451,15 +364,13 @@ fn a_half_written_file_counts_as_far_as_it_goes_and_once_when_it_is_whole() {
 
 #[test]
 fn an_import_goes_on_where_how_far_it_is_cannot_be_kept() {
-    let place = Place::set_up();
+    let place = Place::of_two_accounts();
     place.write("twoticks-data/imports", "no folder");
     place.write("a.ndjson", ndjson());
     let said = place.run(&["import", "a.ndjson", "--json"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("if this import is interrupted it begins anew"), "{}", said.err);
     assert_eq!(said.taken(), [5, 5, 0]);
-    let mut left = String::new();
-    let path = place.path().join("twoticks-data/imports");
-    std::fs::File::open(path).unwrap().read_to_string(&mut left).unwrap();
-    assert_eq!(left, "no folder");
+    let left = std::fs::read(place.path().join("twoticks-data/imports"));
+    assert_eq!(left.unwrap(), b"no folder");
 }
