@@ -93,14 +93,16 @@ async fn told(emulated: &mut Emulated, part: &str) -> Vec<Value> {
     bodies.filter(|body| body.to_string().contains(part)).collect()
 }
 
+/// A fixture with the template `new`, which has `more` in it.
+fn fixture(more: &str) -> String {
+    format!(
+        r#"{{"templates": [{{"channel": "cams-shop", "code": "new", "language": "id", {more}}}]}}"#
+    )
+}
+
 #[tokio::test]
 async fn a_template_is_reviewed_paused_and_moved_and_each_is_told() {
     let mut emulated = started().await;
-    let fixture = |more: &str| {
-        format!(
-            r#"{{"templates": [{{"channel": "cams-shop", "code": "new", "language": "id", {more}}}]}}"#
-        )
-    };
     let pending = fixture(r#""category": "utility", "status": "pending""#);
     emulated.post("fixtures", &pending).await;
     let send = [("TemplateCode", "new"), ("Language", "id"), ("Type", "template")];
@@ -352,11 +354,6 @@ async fn a_window_is_open_however_its_number_is_written() {
 #[tokio::test]
 async fn what_happens_to_a_template_in_the_meantime_is_not_undone() {
     let mut emulated = started().await;
-    let fixture = |more: &str| {
-        format!(
-            r#"{{"templates": [{{"channel": "cams-shop", "code": "new", "language": "id", {more}}}]}}"#
-        )
-    };
     // Somebody approves it before its review: the review does not come any more.
     emulated.post("fixtures", &fixture(r#""category": "utility", "status": "pending""#)).await;
     emulated.post("fixtures", &fixture(r#""category": "utility", "status": "approved""#)).await;
