@@ -10,9 +10,9 @@ use crate::channel::{Channel, Side};
 use crate::clock::Time;
 use crate::event::{Event, MessageEvent, Status, TapEvent};
 use crate::ids::{ChannelId, Hash, PhoneNumber, Template};
-use crate::message::{Age, Change, Message, MessageKey};
+use crate::message::{Age, Message, MessageKey, MessageTap};
 use crate::tap::{Tap, TapKey};
-use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
+use crate::totals::{Atom, Attribution, Cell, Filing, Measure, Totals};
 
 /// A row and the latest acceptance time of the facts in it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,7 +23,8 @@ pub struct Touched<T> {
     pub row: T,
 }
 
-/// The rows of a ledger, as [`apply`] needs them. What was put is what is got next.
+/// The rows of a ledger, as [`apply`] needs them. What was put is what is got next. Reading can
+/// fail, writing cannot: a fact that could not be taken in has changed nothing.
 pub trait Rows {
     /// What can go wrong below.
     type Error;
@@ -31,30 +32,41 @@ pub trait Rows {
     /// The message's row.
     ///
     /// # Errors
-    /// Whatever goes wrong below; so for all that follow.
+    /// Whatever goes wrong below; so for all that read.
     fn message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Self::Error>;
     /// Puts the message's row in place of what was there.
-    fn put_message(&mut self, key: MessageKey, row: Touched<Message>) -> Result<(), Self::Error>;
+    fn put_message(&mut self, key: &MessageKey, row: Touched<Message>);
     /// The tap's row.
     fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Self::Error>;
     /// Puts the tap's row in place of what was there.
-    fn put_tap(&mut self, key: TapKey, row: Touched<Tap>) -> Result<(), Self::Error>;
+    fn put_tap(&mut self, key: &TapKey, row: Touched<Tap>);
     /// The channel's row; an empty one if there is none.
     fn channel(&mut self, channel: &ChannelId) -> Result<Arc<Channel>, Self::Error>;
     /// Puts the channel's row in place of what was there.
-    fn put_channel(&mut self, channel: ChannelId, row: Channel) -> Result<(), Self::Error>;
-    /// Adds `change` to a cell. A cell that becomes zero is as if it had never been.
+    fn put_channel(&mut self, channel: &ChannelId, row: Channel);
+    /// Adds `change` to a cell. A cell that becomes zero is as if it had never been. A change that
+    /// would take a sum out of the range of `i64` is left out, and counted.
+    fn add(&mut self, cell: Cell, change: &Totals);
+    /// Counts `measure` so many `times` where it is filed, as [`Rows::add`] would.
+    fn count(&mut self, filing: &Filing<'_>, measure: Measure<'_>, times: i64) {
+        let mut change = Totals::default();
+        if change.count(measure, times) {
+            filing.cells().for_each(|cell| self.add(cell, &change));
+        }
+    }
+    /// Calls `visit` with every message of a channel, in any order.
     ///
     /// # Errors
-    /// Also when a sum leaves the range of `i64`.
-    fn add(&mut self, cell: Cell, change: &Totals) -> Result<(), Self::Error>;
-    /// Calls `visit` with every message of a channel, in any order.
+    /// Whatever goes wrong below.
     fn each_message(
         &mut self,
         channel: &ChannelId,
         visit: &mut dyn FnMut(&MessageKey, &Touched<Message>),
     ) -> Result<(), Self::Error>;
     /// Calls `visit` with every tap of a channel, in any order.
+    ///
+    /// # Errors
+    /// Whatever goes wrong below.
     fn each_tap(
         &mut self,
         channel: &ChannelId,
@@ -82,7 +94,7 @@ pub struct Outcome {
 /// The event must be possible ([`Event::is_possible`]).
 ///
 /// # Errors
-/// Whatever goes wrong with the rows; they are then in between and must be dropped or rolled back.
+/// Whatever goes wrong with reading rows; nothing has been changed then.
 pub fn apply<R: Rows>(rows: &mut R, accepted: Time, event: &Event) -> Result<Outcome, R::Error> {
     match event {
         Event::Message(event) => apply_message(rows, accepted, event),
@@ -93,7 +105,7 @@ pub fn apply<R: Rows>(rows: &mut R, accepted: Time, event: &Event) -> Result<Out
             let changed = new.opt_in(*time);
             if changed {
                 refile(rows, accepted, channel, &old, &new, None)?;
-                rows.put_channel(channel.clone(), new)?;
+                rows.put_channel(channel, new);
             }
             Ok(Outcome { duplicate: !changed, ..Outcome::default() })
         }
@@ -103,7 +115,7 @@ pub fn apply<R: Rows>(rows: &mut R, accepted: Time, event: &Event) -> Result<Out
             let changed = new.categorise(event);
             if changed {
                 refile(rows, accepted, &event.channel, &old, &new, Some(&event.template))?;
-                rows.put_channel(event.channel.clone(), new)?;
+                rows.put_channel(&event.channel, new);
             }
             Ok(Outcome { duplicate: !changed, ..Outcome::default() })
         }
@@ -122,12 +134,13 @@ fn apply_message<R: Rows>(
     };
     let Some(old) = live(rows.message(&key)?, accepted) else {
         if event.status.is_some() {
-            add_late(rows, &key.channel, &key.number, event.time)?;
+            add_late(rows, &key.channel, &key.number, event.time);
         }
         return Ok(Outcome { late: event.status.is_some(), ..Outcome::default() });
     };
     let channel = rows.channel(&event.channel)?;
-    let touched = old.as_ref().map_or(accepted, |old| old.accepted.max(accepted));
+    let before = old.as_ref().map_or(Time(i64::MIN), |old| old.accepted);
+    let touched = before.max(accepted);
     let old = old.map(|old| old.row).unwrap_or_default();
     let mut new = old.clone();
     new.take(event);
@@ -139,13 +152,14 @@ fn apply_message<R: Rows>(
         unattributed: event.status.is_some() && new.attribution() == Attribution::Unattributed,
     };
     if new != old {
-        let mut tally = Tally::default();
-        old.contribute_change(&channel, &new, &channel, &key, &mut |cell, change| {
-            tally.change(cell, change);
+        old.contribute_change(&channel, &new, &channel, &key, &mut |filing, measure, times| {
+            rows.count(filing, measure, times);
         });
-        tally.commit(rows)?;
     }
-    rows.put_message(key, Touched { accepted: touched, row: new })?;
+    // A repeat that comes with what it repeats has nothing to keep.
+    if !outcome.duplicate || touched != before {
+        rows.put_message(&key, Touched { accepted: touched, row: new });
+    }
     Ok(outcome)
 }
 
@@ -163,7 +177,7 @@ fn apply_tap<R: Rows>(rows: &mut R, accepted: Time, event: &TapEvent) -> Result<
     let key = TapKey { channel: event.channel.clone(), number: event.number.clone(), id: event.id };
     let late = Outcome { late: true, ..Outcome::default() };
     let Some(old) = live(rows.tap(&key)?, accepted) else {
-        add_late(rows, &key.channel, &key.number, event.time)?;
+        add_late(rows, &key.channel, &key.number, event.time);
         return Ok(late);
     };
     let mut new = Tap::told_by(event);
@@ -174,48 +188,56 @@ fn apply_tap<R: Rows>(rows: &mut R, accepted: Time, event: &TapEvent) -> Result<
     let old = old.map(|old| old.row);
     let changed = old.as_ref() != Some(&new);
     let channel = rows.channel(&key.channel)?;
-    let mut tally = Tally::default();
     // First its (new) message: if only a tombstone is left of that, nothing else changes. It is
     // touched by a repeated tap too, so that no message is forgotten before its taps are.
-    if let Some(message) = new.message() {
-        let message = key.of_message(message);
+    let joined = match new.message().map(|message| key.of_message(message)) {
+        None => None,
+        Some(message) => {
+            let Some(kept) = live(rows.message(&message)?, accepted) else {
+                add_late(rows, &key.channel, &key.number, event.time);
+                return Ok(late);
+            };
+            Some((message, kept))
+        }
+    };
+    let left = old.as_ref().and_then(Tap::message).filter(|left| Some(*left) != new.message());
+    let left = match left {
+        None => None,
+        Some(message) => leave_message(rows, &key, message, accepted)?,
+    };
+    if let Some((message, kept)) = joined {
         let tap = new.of_message(key.id);
-        let Some(kept) = live(rows.message(&message)?, accepted) else {
-            add_late(rows, &key.channel, &key.number, event.time)?;
-            return Ok(late);
-        };
-        change_taps(rows, &mut tally, (message, kept), &channel, accepted, |row| row.put_tap(tap))?;
+        change_taps(rows, (message, kept), &channel, accepted, |row| row.put_tap(tap));
+    }
+    if let Some((message, kept, others)) = left {
+        change_taps(rows, (message, kept), &channel, accepted, |row| {
+            row.take_tap_away(key.id);
+            others.into_iter().for_each(|other| row.put_tap(other));
+        });
     }
     if changed {
         if let Some(old) = &old {
-            old.contribute(&key, &channel, &mut |cell, totals| {
-                tally.change(cell, Change::TakeAway(totals));
-            });
-            if let Some(message) = old.message().filter(|old| Some(*old) != new.message()) {
-                leave_message(rows, &mut tally, &key, message, &channel, accepted)?;
-            }
+            old.contribute(&key, &channel, &mut |filing, measure| rows.count(filing, measure, -1));
         }
-        new.contribute(&key, &channel, &mut |cell, totals| {
-            tally.change(cell, Change::Add(totals));
-        });
+        new.contribute(&key, &channel, &mut |filing, measure| rows.count(filing, measure, 1));
     }
-    tally.commit(rows)?;
-    rows.put_tap(key, Touched { accepted: touched, row: new })?;
+    rows.put_tap(&key, Touched { accepted: touched, row: new });
     Ok(Outcome { duplicate: !changed, ..Outcome::default() })
 }
 
-/// Takes the tap from the message it was thought to belong to. Where that had as many taps as are
-/// kept, one that had found no room has some now.
+/// A message that a tap leaves, and the taps of it that find room then: where it had as many as
+/// are kept, one that had found none has some now.
+type Left = (MessageKey, Option<Touched<Message>>, Vec<MessageTap>);
+
+/// The message that `tap` was thought to belong to; `None` if only a tombstone is left of it.
 fn leave_message<R: Rows>(
     rows: &mut R,
-    tally: &mut Tally,
     tap: &TapKey,
     message: Hash,
-    channel: &Channel,
     accepted: Time,
-) -> Result<(), R::Error> {
+) -> Result<Option<Left>, R::Error> {
     let key = tap.of_message(message);
-    let Some(kept) = live(rows.message(&key)?, accepted) else { return Ok(()) };
+    let Some(kept) = live(rows.message(&key)?, accepted) else { return Ok(None) };
     let mut others = Vec::new();
     if kept.as_ref().is_some_and(|kept| kept.row.is_full_of_taps()) {
         rows.each_tap(&tap.channel, &mut |other, Touched { accepted: touched, row }| {
@@ -226,30 +248,26 @@ fn leave_message<R: Rows>(
             }
         })?;
     }
-    change_taps(rows, tally, (key, kept), channel, accepted, |row| {
-        row.take_tap_away(tap.id);
-        others.into_iter().for_each(|other| row.put_tap(other));
-    })
+    Ok(Some((key, kept, others)))
 }
 
 fn change_taps<R: Rows>(
     rows: &mut R,
-    tally: &mut Tally,
     (key, kept): (MessageKey, Option<Touched<Message>>),
     channel: &Channel,
     accepted: Time,
     change: impl FnOnce(&mut Message),
-) -> Result<(), R::Error> {
+) {
     let touched = kept.as_ref().map_or(accepted, |kept| kept.accepted.max(accepted));
     let old = kept.map(|kept| kept.row).unwrap_or_default();
     let mut row = old.clone();
     change(&mut row);
     if row != old {
-        old.contribute_change(channel, &row, channel, &key, &mut |cell, change| {
-            tally.change(cell, change);
+        old.contribute_change(channel, &row, channel, &key, &mut |filing, measure, times| {
+            rows.count(filing, measure, times);
         });
     }
-    rows.put_message(key, Touched { accepted: touched, row })
+    rows.put_message(&key, Touched { accepted: touched, row });
 }
 
 /// Moves what changes when a channel's opt-in or one of its categories changes. What is older
@@ -266,22 +284,19 @@ fn refile<R: Rows>(
     rows.each_message(id, &mut |key, Touched { accepted: touched, row }| {
         let concerned = only.is_none() || only == row.template();
         if concerned && Age::of(*touched, accepted) == Age::Live {
-            row.contribute_change(old, row, new, key, &mut |cell, change| {
-                tally.change(cell, change);
+            row.contribute_change(old, row, new, key, &mut |filing, measure, times| {
+                tally.count(filing, measure, times);
             });
         }
     })?;
     rows.each_tap(id, &mut |key, Touched { accepted: touched, row }| {
         if Age::of(*touched, accepted) == Age::Live {
-            row.contribute(key, old, &mut |cell, totals| {
-                tally.change(cell, Change::TakeAway(totals));
-            });
-            row.contribute(key, new, &mut |cell, totals| {
-                tally.change(cell, Change::Add(totals));
-            });
+            row.contribute(key, old, &mut |filing, measure| tally.count(filing, measure, -1));
+            row.contribute(key, new, &mut |filing, measure| tally.count(filing, measure, 1));
         }
     })?;
-    tally.commit(rows)
+    tally.commit(rows);
+    Ok(())
 }
 
 /// The row, if its state is kept or there is none: `None` for a tombstone, `Some(None)` for
@@ -295,15 +310,16 @@ fn live<T>(row: Option<Touched<T>>, accepted: Time) -> Option<Option<Touched<T>>
     }
 }
 
-fn add_late<R: Rows>(
-    rows: &mut R,
-    channel: &ChannelId,
-    number: &PhoneNumber,
-    time: Time,
-) -> Result<(), R::Error> {
-    let scope = Scope::Number { number: number.clone(), attribution: Attribution::Unattributed };
-    let cell = Cell { channel: channel.clone(), scope, side: Side::Before, atom: Atom::of(time) };
-    rows.add(cell, &Totals { late: 1, ..Totals::default() })
+fn add_late<R: Rows>(rows: &mut R, channel: &ChannelId, number: &PhoneNumber, time: Time) {
+    let filing = Filing {
+        channel,
+        number,
+        attribution: Attribution::Unattributed,
+        template: None,
+        side: Side::Before,
+        atom: Atom::of(time),
+    };
+    rows.count(&filing, Measure::Late, 1);
 }
 
 /// Changes of cells, gathered so that what moves within a cell costs nothing.
@@ -311,20 +327,16 @@ fn add_late<R: Rows>(
 struct Tally(BTreeMap<Cell, Totals>);
 
 impl Tally {
-    fn change(&mut self, cell: Cell, change: Change<'_>) {
-        let known = self.0.entry(cell).or_default();
-        let sum = std::mem::take(known);
-        *known = match change {
-            Change::Add(totals) => sum.checked_add(totals),
-            Change::TakeAway(totals) => sum.checked_sub(totals),
+    fn count(&mut self, filing: &Filing<'_>, measure: Measure<'_>, times: i64) {
+        for cell in filing.cells() {
+            let fits = self.0.entry(cell).or_default().count(measure, times);
+            assert!(fits, "the sums of one step are far below i64: amounts are bounded by Cost");
         }
-        .expect("the sums of one step are far below i64: amounts are bounded by Cost");
     }
 
-    fn commit<R: Rows>(self, rows: &mut R) -> Result<(), R::Error> {
-        self.0
-            .into_iter()
-            .filter(|(_, change)| !change.is_zero())
-            .try_for_each(|(cell, change)| rows.add(cell, &change))
+    fn commit<R: Rows>(self, rows: &mut R) {
+        for (cell, change) in self.0.into_iter().filter(|(_, change)| !change.is_zero()) {
+            rows.add(cell, &change);
+        }
     }
 }

@@ -4,13 +4,16 @@
 //! commutative, associative and idempotent. What a message contributes is a pure function of its
 //! state and of its [`Channel`], so a change of either moves the contribution as a whole.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use crate::channel::{Channel, Side};
 use crate::clock::{DAY, Time};
 use crate::event::{Button, Category, Claim, MessageEvent, Pricing, Status};
 use crate::ids::{ChannelId, Hash, PhoneNumber, Template};
-use crate::totals::{Atom, Attribution, Cell, Charge, Scope, Totals};
+use crate::totals::{Atom, Attribution, Filing, FilingTemplate, Measure};
 
 /// Milliseconds for which a state is kept after it was last touched, by acceptance time
 /// (counting rule 12).
@@ -61,10 +64,10 @@ impl Age {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The best claim of a template: by source, then time, then template, then campaign.
-    claim: Option<Told<Claim>>,
+    claim: Option<Told<Arc<Claim>>>,
     /// Whom it reached. One without ids stands for "nobody named"; it counts only while it is
-    /// alone (counting rule 14).
-    recipients: Vec<Recipient>,
+    /// alone (counting rule 14). Outside groups there is one at most, so that no list is needed.
+    recipients: SmallVec<[Recipient; 1]>,
     /// The first [`TAPS_MAX`] taps, sorted.
     taps: Vec<MessageTap>,
 }
@@ -99,18 +102,47 @@ struct Recipient {
     ids: Vec<Hash>,
     times: Times,
     error: Option<Told<i64>>,
-    pricing: Option<Told<Pricing>>,
+    pricing: Option<Told<Arc<Pricing>>>,
 }
 
-/// The earliest time told of each status.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Times {
-    accepted: Option<Time>,
-    sent: Option<Time>,
-    delivered: Option<Time>,
-    read: Option<Time>,
-    played: Option<Time>,
-    failed: Option<Time>,
+/// The earliest time told of each status, in the order of [`Status::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Times([Earliest; Status::ALL.len()]);
+
+/// A time, or none: in half of the memory that an `Option` takes, of which millions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Earliest(i64);
+
+impl Earliest {
+    const NONE: Self = Self(i64::MAX);
+
+    fn get(self) -> Option<Time> {
+        (self != Self::NONE).then_some(Time(self.0))
+    }
+}
+
+impl Default for Earliest {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl From<Option<Time>> for Earliest {
+    fn from(time: Option<Time>) -> Self {
+        time.map_or(Self::NONE, |time| Self(time.0))
+    }
+}
+
+impl Serialize for Earliest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Earliest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<Time>::deserialize(deserializer).map(Self::from)
+    }
 }
 
 impl Message {
@@ -126,6 +158,13 @@ impl Message {
             return;
         }
         let mut recipient = Recipient::told_by(event);
+        if let [known] = self.recipients.as_mut_slice()
+            && known.ids.is_empty()
+            && recipient.ids.is_empty()
+        {
+            known.merge(recipient);
+            return;
+        }
         // Everybody who shares an id with somebody is the same participant.
         let mut index = 0;
         while let Some(known) = self.recipients.get(index) {
@@ -197,30 +236,30 @@ impl Message {
     }
 
     /// Tells `tally` what changes when the message becomes `new` and its channel `new_channel`:
-    /// the same sums once for its number and, if its template is known, once for its template.
-    /// What counts as before is not told, so that a repeat, or an opt-in that concerns few
-    /// messages, is cheap.
+    /// each measure, where it is filed, and 1 if it counts from now on or -1 if no longer. What
+    /// counts as before is not told, so that a repeat, or an opt-in that concerns few messages, is
+    /// cheap.
     pub fn contribute_change(
         &self,
         channel: &Channel,
         new: &Self,
         new_channel: &Channel,
         key: &MessageKey,
-        tally: &mut impl FnMut(Cell, Change<'_>),
+        tally: &mut impl FnMut(&Filing<'_>, Measure<'_>, i64),
     ) {
-        let mut before = self.parts(channel);
-        let mut after = new.parts(new_channel);
+        let mut before = self.units(channel);
+        let mut after = new.units(new_channel);
         if self.claim == new.claim {
-            before.retain(|part| {
-                let same = after.iter().position(|other| other == part);
+            before.retain(|unit| {
+                let same = after.iter().position(|other| other == unit);
                 same.map(|index| after.swap_remove(index)).is_none()
             });
         }
-        for Part { place, totals } in &before {
-            self.cells(key, *place, &mut |cell| tally(cell, Change::TakeAway(totals)));
+        for Unit { place, measure } in before {
+            tally(&self.filing(key, place), measure, -1);
         }
-        for Part { place, totals } in &after {
-            new.cells(key, *place, &mut |cell| tally(cell, Change::Add(totals)));
+        for Unit { place, measure } in after {
+            tally(&new.filing(key, place), measure, 1);
         }
     }
 
@@ -242,7 +281,7 @@ impl Message {
                     told: Status::ALL.map(|status| times.told(status)),
                     counted: Status::ALL.map(|status| times.effective(status)),
                     error: error.as_ref().map(|told| told.fact),
-                    pricing: pricing.as_ref().map(|told| &told.fact),
+                    pricing: pricing.as_ref().map(|told| told.fact.as_ref()),
                     taps: 0,
                     first_tap: None,
                 }
@@ -275,12 +314,12 @@ impl Message {
     /// Whose template it used, by the best claim there is, and when that was told.
     #[must_use]
     pub fn claim(&self) -> Option<(&Claim, Time)> {
-        self.claim.as_ref().map(|told| (&told.fact, told.time))
+        self.claim.as_ref().map(|told| (told.fact.as_ref(), told.time))
     }
 
     /// What the message counts for.
-    fn parts(&self, channel: &Channel) -> Vec<Part> {
-        let mut parts = Vec::new();
+    fn units(&self, channel: &Channel) -> Units<'_> {
+        let mut units = Units::new();
         for recipient in self.counted() {
             let times = &recipient.times;
             let (side, category) =
@@ -288,7 +327,7 @@ impl Message {
             for status in Status::ALL {
                 if let Some(time) = times.effective(status) {
                     let place = Place { side, category, atom: Atom::of(time) };
-                    recipient.count(status, part(&mut parts, place));
+                    units.push(Unit { place, measure: recipient.measure(status) });
                 }
             }
         }
@@ -303,10 +342,10 @@ impl Message {
                     seen.push(&tap.button);
                 }
                 let place = Place { side, category, atom: Atom::of(tap.time) };
-                part(&mut parts, place).click(&tap.button, is_first);
+                units.push(Unit { place, measure: Measure::Clicked(&tap.button, is_first) });
             }
         }
-        parts
+        units
     }
 
     /// On which side of the opt-in it counts, and in which category. The category is that of when
@@ -324,19 +363,16 @@ impl Message {
         (channel.side(sent), category)
     }
 
-    /// The cells of `place`: that of its number and, if its template is known, that of its
-    /// template.
-    fn cells(&self, key: &MessageKey, place: Place, visit: &mut impl FnMut(Cell)) {
+    /// Where `place` is.
+    fn filing<'a>(&'a self, key: &'a MessageKey, place: Place) -> Filing<'a> {
         let Place { side, category, atom } = place;
-        let mut cell = |scope| visit(Cell { channel: key.channel.clone(), scope, side, atom });
-        if let Some(Told { fact: Claim { template: Some(template), campaign, .. }, .. }) =
-            &self.claim
-        {
-            let (template, campaign) = (template.clone(), campaign.clone());
-            cell(Scope::Template { template, category, campaign });
-        }
-        let number = key.number.clone();
-        cell(Scope::Number { number, attribution: self.attribution() });
+        let template = self.claim.as_ref().and_then(|told| {
+            let Claim { source: _, template, campaign } = told.fact.as_ref();
+            let (template, campaign) = (template.as_ref()?, campaign.as_ref());
+            Some(FilingTemplate { template, category, campaign })
+        });
+        let MessageKey { channel, number, message: _ } = key;
+        Filing { channel, number, attribution: self.attribution(), template, side, atom }
     }
 
     /// The recipients that count: those who are named, or nobody named while there is nobody else.
@@ -369,15 +405,6 @@ pub struct Outcome<'a> {
     pub first_tap: Option<Time>,
 }
 
-/// What happens to the sums of a cell.
-#[derive(Clone, Copy, Debug)]
-pub enum Change<'a> {
-    /// They are added.
-    Add(&'a Totals),
-    /// They are taken away.
-    TakeAway(&'a Totals),
-}
-
 /// Where a part of what a message counts for is filed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -386,25 +413,18 @@ struct Place {
     atom: Atom,
 }
 
-/// What a message counts for in one place.
+/// One thing that a message counts for. A message of one recipient has five at most, taps aside.
 #[derive(PartialEq, Eq)]
-struct Part {
+struct Unit<'a> {
     place: Place,
-    totals: Totals,
+    measure: Measure<'a>,
 }
 
-/// The sums of `place`, in the one part there is of it.
-fn part(parts: &mut Vec<Part>, place: Place) -> &mut Totals {
-    let index = parts.iter().position(|part| part.place == place).unwrap_or(parts.len());
-    if index == parts.len() {
-        parts.push(Part { place, totals: Totals::default() });
-    }
-    &mut parts.get_mut(index).expect("it was found or has just been pushed").totals
-}
+type Units<'a> = SmallVec<[Unit<'a>; 6]>;
 
 /// Claims are ranked by source, then time, then template, then campaign (counting rule 4).
-fn claim_rank(told: &Told<Claim>) -> impl Ord + '_ {
-    let Claim { source, template, campaign } = &told.fact;
+fn claim_rank(told: &Told<Arc<Claim>>) -> impl Ord + '_ {
+    let Claim { source, template, campaign } = told.fact.as_ref();
     (*source, told.time, template, campaign)
 }
 
@@ -415,17 +435,8 @@ impl Recipient {
         ids.sort_unstable();
         ids.dedup();
         let mut times = Times::default();
-        let slot = match event.status {
-            None => None,
-            Some(Status::Accepted) => Some(&mut times.accepted),
-            Some(Status::Sent) => Some(&mut times.sent),
-            Some(Status::Delivered) => Some(&mut times.delivered),
-            Some(Status::Read) => Some(&mut times.read),
-            Some(Status::Played) => Some(&mut times.played),
-            Some(Status::Failed) => Some(&mut times.failed),
-        };
-        if let Some(slot) = slot {
-            *slot = Some(time);
+        if let Some(status) = event.status {
+            times.put(status, time);
         }
         // The price of a message is that of its delivery; on `sent` it is a forecast (rule 11).
         let is_delivery =
@@ -449,67 +460,59 @@ impl Recipient {
         self.ids.extend(ids);
         self.ids.sort_unstable();
         self.ids.dedup();
-        let Times { accepted, sent, delivered, read, played, failed } = times;
-        keep_least(&mut self.times.accepted, accepted);
-        keep_least(&mut self.times.sent, sent);
-        keep_least(&mut self.times.delivered, delivered);
-        keep_least(&mut self.times.read, read);
-        keep_least(&mut self.times.played, played);
-        keep_least(&mut self.times.failed, failed);
+        for (known, told) in self.times.0.iter_mut().zip(times.0) {
+            *known = told.min(*known);
+        }
         keep_least(&mut self.error, error);
         keep_least(&mut self.pricing, pricing);
     }
 
-    /// Counts `status` once in `totals`.
-    fn count(&self, status: Status, totals: &mut Totals) {
+    /// What `status` counts as.
+    fn measure(&self, status: Status) -> Measure<'_> {
         match status {
-            Status::Accepted => totals.accepted += 1,
-            Status::Sent => totals.sent += 1,
+            Status::Accepted => Measure::Accepted,
+            Status::Sent => Measure::Sent,
             Status::Delivered => {
-                totals.delivered += 1;
-                if let Some(Told { fact: pricing, .. }) = &self.pricing {
-                    *totals.charged.entry(Charge::from(pricing)).or_default() += 1;
-                    if let Some(cost) = pricing.cost.as_ref().filter(|cost| cost.micros() != 0) {
-                        *totals.cost.entry(cost.currency().clone()).or_default() += cost.micros();
-                    }
-                }
+                Measure::Delivered(self.pricing.as_ref().map(|told| told.fact.as_ref()))
             }
-            Status::Read => totals.read += 1,
-            Status::Played => totals.played += 1,
-            Status::Failed => {
-                let code = self.error.as_ref().map_or(0, |told| told.fact);
-                *totals.failures.entry(code).or_default() += 1;
-            }
+            Status::Read => Measure::Read,
+            Status::Played => Measure::Played,
+            Status::Failed => Measure::Failed(self.error.as_ref().map_or(0, |told| told.fact)),
         }
     }
 }
 
 impl Times {
-    fn told(&self, status: Status) -> Option<Time> {
-        match status {
-            Status::Accepted => self.accepted,
-            Status::Sent => self.sent,
-            Status::Delivered => self.delivered,
-            Status::Read => self.read,
-            Status::Played => self.played,
-            Status::Failed => self.failed,
+    fn slot(status: Status) -> usize {
+        status as usize
+    }
+
+    fn put(&mut self, status: Status, time: Time) {
+        if let Some(slot) = self.0.get_mut(Self::slot(status)) {
+            *slot = Some(time).into();
         }
+    }
+
+    fn told(&self, status: Status) -> Option<Time> {
+        self.0.get(Self::slot(status)).and_then(|time| time.get())
     }
 
     /// The time at which `status` counts, implied ones included (counting rule 3).
     fn effective(&self, status: Status) -> Option<Time> {
-        let earliest = |times: &[Option<Time>]| times.iter().copied().flatten().min();
+        let Self([accepted, sent, delivered, read, played, failed]) = *self;
+        let read = read.min(played);
+        let delivered = delivered.min(read);
         match status {
-            Status::Accepted => self.accepted,
-            Status::Sent => earliest(&[self.sent, self.delivered, self.read, self.played]),
-            Status::Delivered => earliest(&[self.delivered, self.read, self.played]),
-            Status::Read => earliest(&[self.read, self.played]),
-            Status::Played => self.played,
-            Status::Failed => self.failed.filter(|_| self.effective(Status::Delivered).is_none()),
+            Status::Accepted => accepted.get(),
+            Status::Sent => sent.min(delivered).get(),
+            Status::Delivered => delivered.get(),
+            Status::Read => read.get(),
+            Status::Played => played.get(),
+            Status::Failed => failed.get().filter(|_| delivered == Earliest::NONE),
         }
     }
 
     fn first(&self) -> Option<Time> {
-        Status::ALL.into_iter().filter_map(|status| self.told(status)).min()
+        self.0.iter().min().and_then(|time| time.get())
     }
 }

@@ -237,7 +237,7 @@ impl Model {
 
 /// Rule 4: the best source, then the earliest, then the smallest.
 fn claim<'a>(events: &[&'a MessageEvent]) -> Option<&'a Claim> {
-    let claims = events.iter().filter_map(|event| Some((event.time, event.claim.as_ref()?)));
+    let claims = events.iter().filter_map(|event| Some((event.time, event.claim.as_deref()?)));
     claims
         .min_by_key(|(time, claim)| (claim.source, *time, &claim.template, &claim.campaign))
         .map(|(_, claim)| claim)
@@ -315,7 +315,7 @@ fn count_recipient(cells: &mut Cells, place: &Place<'_>, events: &[&MessageEvent
 fn pricing<'a>(events: &[&'a MessageEvent]) -> Option<&'a Pricing> {
     let says = [Some(Status::Delivered), Some(Status::Read), Some(Status::Played)];
     let told = events.iter().filter(|event| says.contains(&event.status));
-    told.filter_map(|event| Some((event.time, event.pricing.as_ref()?)))
+    told.filter_map(|event| Some((event.time, event.pricing.as_deref()?)))
         .min()
         .map(|(_, pricing)| pricing)
 }

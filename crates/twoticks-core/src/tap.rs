@@ -7,7 +7,7 @@ use crate::clock::Time;
 use crate::event::{Button, ButtonKind, Sign, TapEvent};
 use crate::ids::{ChannelId, Hash, PhoneNumber};
 use crate::message::{MessageKey, MessageTap, Told, keep_least};
-use crate::totals::{Atom, Attribution, Cell, Scope, Totals};
+use crate::totals::{Atom, Attribution, Filing, FilingTemplate, Measure};
 
 /// Which tap: one per inbound message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,43 +80,38 @@ impl Tap {
         MessageTap { time: self.button.time, id, button: self.button.fact.clone() }
     }
 
-    /// Adds what a tap without a message counts for to `tally`: its number and, if its payload
-    /// carries our sign, that template, in all clicks only (counting rule 5). On which side of
-    /// the opt-in it lies is decided by its own time: there is no message whose sending could.
+    /// Tells `tally` what a tap without a message counts for: one of all clicks of its number and,
+    /// if its payload carries our sign, of that template (counting rule 5). On which side of the
+    /// opt-in it lies is decided by its own time: there is no message whose sending could.
     pub fn contribute(
         &self,
         key: &TapKey,
         channel: &Channel,
-        tally: &mut impl FnMut(Cell, &Totals),
+        tally: &mut impl FnMut(&Filing<'_>, Measure<'_>),
     ) {
         if self.message().is_some() {
             return;
         }
         let sign = self.sign.as_ref().filter(|_| self.is_of_template());
         let Told { time, fact: button } = &self.button;
-        let cell = |scope| Cell {
-            channel: key.channel.clone(),
-            scope,
-            side: channel.side(Some(*time)),
-            atom: Atom::of(*time),
-        };
         let attribution = match sign {
             Some(_) => Attribution::Template,
             None if self.is_of_template() => Attribution::Unattributed,
             None => Attribution::FreeForm,
         };
-        let number = Scope::Number { number: key.number.clone(), attribution };
-        let mut clicked = Totals::default();
-        clicked.click(button, false);
-        tally(cell(number), &clicked);
-        if let Some(Told { fact: Sign { template, campaign }, .. }) = sign {
-            let category = channel.category(template, *time);
-            let scope = Scope::Template {
-                template: template.clone(),
-                category,
-                campaign: campaign.clone(),
-            };
-            tally(cell(scope), &clicked);
-        }
+        let template = sign.map(|Told { fact: Sign { template, campaign }, .. }| FilingTemplate {
+            template,
+            category: channel.category(template, *time),
+            campaign: campaign.as_ref(),
+        });
+        let filing = Filing {
+            channel: &key.channel,
+            number: &key.number,
+            attribution,
+            template,
+            side: channel.side(Some(*time)),
+            atom: Atom::of(*time),
+        };
+        tally(&filing, Measure::Clicked(button, false));
     }
 }

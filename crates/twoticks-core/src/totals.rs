@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Side;
 use crate::clock::Time;
-use crate::event::{Button, Category, Pricing};
+use crate::event::{Button, Category, Cost, Pricing};
 use crate::ids::{ChannelId, PhoneNumber, Template, Text};
 
 /// A quarter of an hour, UTC, half-open: `[start, start + 15 min)`. The number counts quarters
@@ -106,6 +106,70 @@ pub struct Totals {
     pub cost: BTreeMap<Text, i64>,
 }
 
+/// One thing that counts, in the cells where it is filed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure<'a> {
+    /// A message that the carrier took.
+    Accepted,
+    /// A message sent.
+    Sent,
+    /// A message delivered, with what it was charged as where that is told.
+    Delivered(Option<&'a Pricing>),
+    /// A message read.
+    Read,
+    /// A voice message played.
+    Played,
+    /// A message failed with this error code and not delivered.
+    Failed(i64),
+    /// A tap of this button, the first of its message or not.
+    Clicked(&'a Button, bool),
+    /// A status that came after its message's state had been dropped.
+    Late,
+}
+
+/// Where a measure is filed: in the cell of its number and, if the template is known, in that of
+/// the template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filing<'a> {
+    /// The tenant.
+    pub channel: &'a ChannelId,
+    /// The business number.
+    pub number: &'a PhoneNumber,
+    /// How much is known of the template.
+    pub attribution: Attribution,
+    /// The template with its category and campaign.
+    pub template: Option<FilingTemplate<'a>>,
+    /// Before or after the channel's opt-in.
+    pub side: Side,
+    /// When.
+    pub atom: Atom,
+}
+
+/// The template of a [`Filing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilingTemplate<'a> {
+    /// The template.
+    pub template: &'a Template,
+    /// Its category then; `None` while it is not known.
+    pub category: Option<Category>,
+    /// The campaign.
+    pub campaign: Option<&'a Text>,
+}
+
+impl Filing<'_> {
+    /// The cells: that of the number, and that of the template if it is known.
+    pub fn cells(&self) -> impl Iterator<Item = Cell> {
+        let Self { channel, number, attribution, template, side, atom } = *self;
+        let cell = move |scope| Cell { channel: channel.clone(), scope, side, atom };
+        let of_template = template.map(|FilingTemplate { template, category, campaign }| {
+            let (template, campaign) = (template.clone(), campaign.cloned());
+            cell(Scope::Template { template, category, campaign })
+        });
+        let of_number = cell(Scope::Number { number: number.clone(), attribution });
+        std::iter::once(of_number).chain(of_template)
+    }
+}
+
 /// Taps of one button.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clicks {
@@ -133,12 +197,68 @@ impl From<&Pricing> for Charge {
     }
 }
 
+impl Charge {
+    fn is_of(&self, pricing: &Pricing) -> bool {
+        let Pricing { category, kind, model, cost: _ } = pricing;
+        self.category == *category && self.kind == *kind && self.model == *model
+    }
+}
+
 impl Totals {
-    /// Counts a tap of `button`, the first of its message and button or not.
-    pub(crate) fn click(&mut self, button: &Button, is_first: bool) {
-        let clicks = self.clicks.entry(button.clone()).or_default();
-        clicks.all += 1;
-        clicks.unique += i64::from(is_first);
+    /// Counts `measure` so many `times`; with -1 what was counted is taken back. Entries that
+    /// become zero are left out, so that equal sums are equal. `false`, and nothing is changed, if
+    /// a sum would leave the range of `i64`.
+    #[must_use]
+    pub fn count(&mut self, measure: Measure<'_>, times: i64) -> bool {
+        let simple = match measure {
+            Measure::Accepted => &mut self.accepted,
+            Measure::Sent => &mut self.sent,
+            Measure::Delivered(None) => &mut self.delivered,
+            Measure::Read => &mut self.read,
+            Measure::Played => &mut self.played,
+            Measure::Late => &mut self.late,
+            Measure::Delivered(Some(pricing)) => return self.charge(pricing, times),
+            Measure::Failed(code) => return bump(&mut self.failures, &code, times),
+            Measure::Clicked(button, is_first) => return self.click(button, is_first, times),
+        };
+        let sum = simple.checked_add(times);
+        sum.is_some_and(|sum| {
+            *simple = sum;
+            true
+        })
+    }
+
+    fn charge(&mut self, pricing: &Pricing, times: i64) -> bool {
+        let Some(delivered) = self.delivered.checked_add(times) else { return false };
+        let cost = pricing.cost.as_ref().filter(|cost| cost.micros() != 0);
+        let Some(micros) = cost.map_or(0, Cost::micros).checked_mul(times) else { return false };
+        // The cost first: it is the only one that can leave the range before `delivered` does.
+        if cost.is_some_and(|cost| !bump(&mut self.cost, cost.currency(), micros)) {
+            return false;
+        }
+        self.delivered = delivered;
+        // By what is there already, so that most of the time nothing is copied.
+        let known = self.charged.iter_mut().find(|(charge, _)| charge.is_of(pricing));
+        match known {
+            Some((_, count)) if *count + times != 0 => {
+                *count += times;
+                true
+            }
+            _ => bump(&mut self.charged, &Charge::from(pricing), times),
+        }
+    }
+
+    fn click(&mut self, button: &Button, is_first: bool, times: i64) -> bool {
+        let clicks = self.clicks.get(button).copied().unwrap_or_default();
+        let unique = if is_first { times } else { 0 };
+        let sums = clicks.all.checked_add(times).zip(clicks.unique.checked_add(unique));
+        let Some((all, unique)) = sums else { return false };
+        if (all, unique) == (0, 0) {
+            self.clicks.remove(button);
+        } else {
+            self.clicks.insert(button.clone(), Clicks { all, unique });
+        }
+        true
     }
 
     /// Adds `other`; `None`, and nothing useful in `self`, if a sum leaves the range of `i64`.
@@ -196,6 +316,20 @@ impl Totals {
             cost: combine_maps(self.cost, cost, op)?,
         })
     }
+}
+
+/// Adds `by` to the entry `key`; `false`, and nothing is changed, if that leaves the range.
+fn bump<K: Ord + Clone>(map: &mut BTreeMap<K, i64>, key: &K, by: i64) -> bool {
+    match map.get_mut(key) {
+        None if by == 0 => {}
+        None => drop(map.insert(key.clone(), by)),
+        Some(known) => match known.checked_add(by) {
+            None => return false,
+            Some(0) => drop(map.remove(key)),
+            Some(sum) => *known = sum,
+        },
+    }
+    true
 }
 
 /// Combines entry by entry; entries that become zero are left out, so that equal sums are equal.

@@ -111,7 +111,7 @@ fn batches(events: u64, body: usize, keys: &Keys) -> Result<Vec<Batch>, Box<dyn 
             status: Some(status),
             error: None,
             pricing: None,
-            claim: Some(claim),
+            claim: Some(claim.into()),
         })
     };
     let mut told = (0_u64..).flat_map(|n| {

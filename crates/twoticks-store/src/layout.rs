@@ -9,15 +9,19 @@
 //! | messages | channel 0 number 0 hash (16) | `Touched<Message>` |
 //! | taps | channel 0 number 0 hash (16) | `Touched<Tap>` |
 //! | channels | channel 0 | `Channel` |
-//! | numbers | channel 0 number 0 atom (4) side (1) attribution (1) | `Totals` |
-//! | templates | channel 0 code 0 language 0 atom (4) side (1) category (1) campaign | `Totals` |
+//! | numbers | channel 0 number 0 day (4) | the cells of that day, as `day` has them |
+//! | templates | channel 0 code 0 language 0 day (4) | as above |
 //! | groups | channel 0 length (2) group position (8) | empty |
 //! | dead | position (8) | empty |
 //! | meta | a word | see `embedded::tables` |
 //!
-//! Numbers in keys are big-endian, atoms shifted so that they sort by time. A campaign is 0, or 1
-//! and its text up to the end. A value is a version byte, now 1, and postcard. Codes and versions
-//! are never reused; every version ever written has a fixture and is read for ever.
+//! A cell by itself (in digests) has the key of its row with, in place of the day, `atom (4) side
+//! (1)` and then the attribution (1), or the category (1) and the campaign: 0, or 1 and its text up
+//! to the end. Its value is its `Totals`.
+//!
+//! Numbers in keys are big-endian, atoms and days shifted so that they sort by time. A value is a
+//! version byte, now 1, and postcard (or what `day` says). Codes and versions are never reused;
+//! every version ever written has a fixture and is read for ever.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +32,7 @@ use twoticks_core::message::MessageKey;
 use twoticks_core::tap::TapKey;
 use twoticks_core::totals::{Atom, Attribution, Cell, Scope};
 
+use crate::day::Place;
 use crate::journal::Position;
 
 /// The version of the values that are written.
@@ -42,6 +47,8 @@ pub(crate) enum LayoutError {
     Newer(u8),
     #[error("a value does not decode")]
     Value(#[source] postcard::Error),
+    #[error("a day's cells do not decode")]
+    Row,
     #[error("a value is empty")]
     Empty,
 }
@@ -52,10 +59,23 @@ pub(crate) fn value<T: Serialize>(row: &T) -> Vec<u8> {
         .expect("every collection of a row has a length that is known")
 }
 
+/// Puts the value of a row behind `out`.
+pub(crate) fn put_value<T: Serialize>(out: &mut Vec<u8>, row: &T) {
+    out.push(VALUE_VERSION);
+    let before = std::mem::take(out);
+    *out = postcard::to_extend(row, before)
+        .expect("every collection of a row has a length that is known");
+}
+
 /// The row of a value.
 pub(crate) fn row<T: DeserializeOwned>(value: &[u8]) -> Result<T, LayoutError> {
+    postcard::from_bytes(versioned(value)?).map_err(LayoutError::Value)
+}
+
+/// What stands behind the version byte of a value.
+pub(crate) fn versioned(value: &[u8]) -> Result<&[u8], LayoutError> {
     match value.split_first() {
-        Some((&VALUE_VERSION, rest)) => postcard::from_bytes(rest).map_err(LayoutError::Value),
+        Some((&VALUE_VERSION, rest)) => Ok(rest),
         Some((&version, _)) => Err(LayoutError::Newer(version)),
         None => Err(LayoutError::Empty),
     }
@@ -140,103 +160,153 @@ pub(crate) fn template(of: &ChannelId, code: &Text, language: Option<&Text>) -> 
     key
 }
 
-/// `subject` with the atom behind it: where its cells of that time begin.
-pub(crate) fn at(subject: &[u8], atom: Atom) -> Vec<u8> {
-    let mut key = subject.to_vec();
-    key.extend_from_slice(&(atom.0.cast_unsigned() ^ (1 << 31)).to_be_bytes());
+/// `subject` with the atom behind it.
+fn at(subject: &[u8], atom: Atom) -> Vec<u8> {
+    timed(subject, atom.0)
+}
+
+/// The key of the row that has the cells of `subject` and `day`.
+pub(crate) fn day(subject: &[u8], day: i32) -> Vec<u8> {
+    timed(subject, day)
+}
+
+fn timed(subject: &[u8], time: i32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(subject.len() + 16);
+    key.extend_from_slice(subject);
+    key.extend_from_slice(&(time.cast_unsigned() ^ (1 << 31)).to_be_bytes());
     key
 }
 
-/// The length of the subject in a cell's key: up to and with its last zero before the atom.
-pub(crate) fn subject_length(table: CellTable, key: &[u8]) -> Option<usize> {
-    let zeros = match table {
-        CellTable::Numbers => 2,
-        CellTable::Templates => 3,
-    };
-    let mut at = key.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(index, _)| index + 1);
-    at.nth(zeros - 1)
+/// The subject and the day of a row's key.
+pub(crate) fn read_day(key: &[u8]) -> Result<(&[u8], i32), LayoutError> {
+    let (subject, day) = key.split_last_chunk::<4>().ok_or(LayoutError::Key)?;
+    Ok((subject, (u32::from_be_bytes(*day) ^ (1 << 31)).cast_signed()))
 }
 
-pub(crate) fn cell(of: &Cell) -> (CellTable, Vec<u8>) {
-    let side = match of.side {
+/// The key of a cell of `subject` in a digest, and nowhere else.
+pub(crate) fn cell_key(table: CellTable, subject: &[u8], atom: Atom, place: &Place) -> Vec<u8> {
+    let Place { quarter: _, side, what, campaign } = place;
+    let mut key = at(subject, atom);
+    key.extend_from_slice(&[*side, *what]);
+    if table == CellTable::Templates {
+        key.push(u8::from(campaign.is_some()));
+        key.extend_from_slice(campaign.as_ref().map_or("", Text::as_str).as_bytes());
+    }
+    key
+}
+
+/// The code of a side.
+pub(crate) fn side(side: Side) -> u8 {
+    match side {
         Side::Before => 0,
         Side::After => 1,
-    };
+    }
+}
+
+/// The code of an attribution.
+pub(crate) fn attribution(attribution: Attribution) -> u8 {
+    match attribution {
+        Attribution::Template => 1,
+        Attribution::FreeForm => 2,
+        Attribution::Unattributed => 3,
+    }
+}
+
+/// The code of a category.
+pub(crate) fn category(category: Option<Category>) -> u8 {
+    match category {
+        None => 0,
+        Some(Category::Marketing) => 1,
+        Some(Category::Utility) => 2,
+        Some(Category::Authentication) => 3,
+    }
+}
+
+/// The key of a cell in a digest.
+pub(crate) fn cell(of: &Cell) -> (CellTable, Vec<u8>) {
+    let quarter = 0;
+    let side = side(of.side);
     match &of.scope {
-        Scope::Number { number: phone, attribution } => {
-            let mut key = at(&number(&of.channel, phone), of.atom);
-            let attribution = match attribution {
-                Attribution::Template => 1,
-                Attribution::FreeForm => 2,
-                Attribution::Unattributed => 3,
-            };
-            key.extend_from_slice(&[side, attribution]);
-            (CellTable::Numbers, key)
+        Scope::Number { number: phone, attribution: known } => {
+            let place = Place { quarter, side, what: attribution(*known), campaign: None };
+            let subject = number(&of.channel, phone);
+            let table = CellTable::Numbers;
+            (table, cell_key(table, &subject, of.atom, &place))
         }
-        Scope::Template { template: Template { code, language }, category, campaign } => {
-            let mut key = at(&template(&of.channel, code, Some(language)), of.atom);
-            let category = match category {
-                None => 0,
-                Some(Category::Marketing) => 1,
-                Some(Category::Utility) => 2,
-                Some(Category::Authentication) => 3,
-            };
-            key.extend_from_slice(&[side, category, u8::from(campaign.is_some())]);
-            key.extend_from_slice(campaign.as_ref().map_or("", Text::as_str).as_bytes());
-            (CellTable::Templates, key)
+        Scope::Template { template: Template { code, language }, category: known, campaign } => {
+            let campaign = campaign.clone();
+            let place = Place { quarter, side, what: category(*known), campaign };
+            let subject = template(&of.channel, code, Some(language));
+            let table = CellTable::Templates;
+            (table, cell_key(table, &subject, of.atom, &place))
         }
     }
 }
 
-pub(crate) fn read_cell(table: CellTable, key: &[u8]) -> Result<Cell, LayoutError> {
-    let damaged = |_| LayoutError::Key;
-    let (channel, rest) = read_channel(key)?;
-    let (first, rest) = read_text(rest)?;
-    let (second, rest) = match table {
-        CellTable::Numbers => ("", rest),
-        CellTable::Templates => read_text(rest)?,
-    };
-    let (atom, rest) = rest.split_first_chunk::<4>().ok_or(LayoutError::Key)?;
-    let atom = Atom((u32::from_be_bytes(*atom) ^ (1 << 31)).cast_signed());
-    let (&[side, what], rest) = rest.split_first_chunk::<2>().ok_or(LayoutError::Key)?;
-    let side = match side {
-        0 => Side::Before,
-        1 => Side::After,
-        _ => return Err(LayoutError::Key),
-    };
-    let scope = match table {
-        CellTable::Numbers => Scope::Number {
-            number: PhoneNumber::new(first).map_err(damaged)?,
-            attribution: match (what, rest) {
-                (1, []) => Attribution::Template,
-                (2, []) => Attribution::FreeForm,
-                (3, []) => Attribution::Unattributed,
-                _ => return Err(LayoutError::Key),
-            },
-        },
-        CellTable::Templates => Scope::Template {
-            template: Template {
-                code: Text::new(first).map_err(damaged)?,
-                language: Text::new(second).map_err(damaged)?,
-            },
-            category: match what {
-                0 => None,
-                1 => Some(Category::Marketing),
-                2 => Some(Category::Utility),
-                3 => Some(Category::Authentication),
-                _ => return Err(LayoutError::Key),
-            },
-            campaign: match rest.split_first() {
-                Some((0, [])) => None,
-                Some((1, text)) => {
-                    let text = std::str::from_utf8(text).map_err(|_| LayoutError::Key)?;
-                    Some(Text::new(text).map_err(damaged)?)
+/// A number or a template, from what its keys begin with.
+pub(crate) enum Subject {
+    Number(ChannelId, PhoneNumber),
+    Template(ChannelId, Template),
+}
+
+impl Subject {
+    pub(crate) fn read(table: CellTable, key: &[u8]) -> Result<Self, LayoutError> {
+        let damaged = |_| LayoutError::Key;
+        let (channel, rest) = read_channel(key)?;
+        let (first, rest) = read_text(rest)?;
+        match table {
+            CellTable::Numbers if rest.is_empty() => {
+                Ok(Self::Number(channel, PhoneNumber::new(first).map_err(damaged)?))
+            }
+            CellTable::Numbers => Err(LayoutError::Key),
+            CellTable::Templates => {
+                let (second, rest) = read_text(rest)?;
+                if !rest.is_empty() {
+                    return Err(LayoutError::Key);
                 }
-                _ => return Err(LayoutError::Key),
-            },
-        },
-    };
-    Ok(Cell { channel, scope, side, atom })
+                let code = Text::new(first).map_err(damaged)?;
+                let language = Text::new(second).map_err(damaged)?;
+                Ok(Self::Template(channel, Template { code, language }))
+            }
+        }
+    }
+
+    /// Its cell at `atom` with these codes.
+    pub(crate) fn cell(
+        &self,
+        atom: Atom,
+        side: u8,
+        what: u8,
+        campaign: Option<Text>,
+    ) -> Result<Cell, LayoutError> {
+        let side = match side {
+            0 => Side::Before,
+            1 => Side::After,
+            _ => return Err(LayoutError::Key),
+        };
+        let (channel, scope) = match self {
+            Self::Number(channel, number) => {
+                let attribution = match what {
+                    1 => Attribution::Template,
+                    2 => Attribution::FreeForm,
+                    3 => Attribution::Unattributed,
+                    _ => return Err(LayoutError::Key),
+                };
+                (channel, Scope::Number { number: number.clone(), attribution })
+            }
+            Self::Template(channel, template) => {
+                let category = match what {
+                    0 => None,
+                    1 => Some(Category::Marketing),
+                    2 => Some(Category::Utility),
+                    3 => Some(Category::Authentication),
+                    _ => return Err(LayoutError::Key),
+                };
+                (channel, Scope::Template { template: template.clone(), category, campaign })
+            }
+        };
+        Ok(Cell { channel: channel.clone(), scope, side, atom })
+    }
 }
 
 /// What the keys of all entries of a group begin with.
@@ -314,32 +384,45 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cell_is_read_from_its_key_and_lies_behind_its_subject(one in cells(), two in cells()) {
+        fn a_cell_is_read_from_its_row_and_no_two_have_the_same_key(one in cells(), two in cells()) {
             let (table, key) = cell(&one);
-            prop_assert_eq!(&read_cell(table, &key).unwrap(), &one);
-            let subject = &key[..subject_length(table, &key).unwrap()];
-            let expected = match &one.scope {
-                Scope::Number { number: phone, .. } => number(&one.channel, phone),
-                Scope::Template { template: Template { code, language }, .. } => {
-                    template(&one.channel, code, Some(language))
+            let (expected, side, what, campaign) = match &one.scope {
+                Scope::Number { number: phone, attribution: known } => {
+                    (number(&one.channel, phone), side(one.side), attribution(*known), None)
                 }
+                Scope::Template { template: Template { code, language }, category: known, campaign } => (
+                    template(&one.channel, code, Some(language)),
+                    side(one.side),
+                    category(*known),
+                    campaign.clone(),
+                ),
             };
+            let row = day(&expected, crate::day::of(one.atom));
+            let (subject, read) = read_day(&row).unwrap();
+            prop_assert_eq!(read, crate::day::of(one.atom));
             prop_assert_eq!(subject, expected.as_slice());
-            prop_assert!(key.starts_with(&at(subject, one.atom)));
+            let read = Subject::read(table, subject).unwrap();
+            prop_assert_eq!(&read.cell(one.atom, side, what, campaign).unwrap(), &one);
+            prop_assert!(key.starts_with(subject));
             let (other_table, other) = cell(&two);
             prop_assert_eq!((table, &key) == (other_table, &other), one == two);
             prop_assert_eq!(other.starts_with(&channel(&one.channel)), one.channel == two.channel);
-            let same = subject == &other[..subject_length(other_table, &other).unwrap()];
-            if same && table == other_table && one.atom < two.atom {
+            if table == other_table && other.starts_with(subject) && one.atom < two.atom {
                 prop_assert!(key < other);
             }
         }
 
         #[test]
-        fn rubbish_is_no_key(key: Vec<u8>) {
+        fn rubbish_is_no_subject(key: Vec<u8>) {
             for table in [CellTable::Numbers, CellTable::Templates] {
-                if let Ok(read) = read_cell(table, &key) {
-                    prop_assert_eq!(cell(&read), (table, key.clone()));
+                match Subject::read(table, &key) {
+                    Ok(Subject::Number(channel, phone)) => {
+                        prop_assert_eq!(number(&channel, &phone), key.clone());
+                    }
+                    Ok(Subject::Template(channel, Template { code, language })) => {
+                        prop_assert_eq!(template(&channel, &code, Some(&language)), key.clone());
+                    }
+                    Err(_) => {}
                 }
             }
         }

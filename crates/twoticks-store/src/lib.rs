@@ -8,6 +8,7 @@
 //! bodies are sealed under the key file ([`keys`]).
 #![warn(missing_docs)]
 
+mod day;
 mod digest;
 pub mod directory;
 pub mod embedded;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use twoticks_core::channel::Channel;
+use twoticks_core::clock::Time;
 use twoticks_core::fold::{self, Rows, Touched};
 use twoticks_core::ids::ChannelId;
 use twoticks_core::message::{Message, MessageKey};
@@ -45,6 +46,8 @@ struct Tables {
     channels: BTreeMap<ChannelId, Arc<Channel>>,
     cells: BTreeMap<Cell, Totals>,
     overflows: u64,
+    /// The latest acceptance time of what is folded.
+    latest: Time,
 }
 
 impl MemoryLedger {
@@ -75,8 +78,9 @@ impl Ledger for MemoryLedger {
         }
         let Inner { entries, dead, tables, counters, .. } = &mut *inner;
         let position = entries.len() as u64 + 1;
+        tables.latest = tables.latest.max(batch.accepted);
         for event in &batch.events {
-            let Ok(outcome) = fold::apply(tables, batch.accepted, event);
+            let Ok(outcome) = fold::apply(tables, tables.latest, event);
             counters.count(outcome);
         }
         counters.entries += 1;
@@ -198,7 +202,7 @@ impl Tables {
 
     /// Every row as it would be stored, sorted.
     fn rows(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
-        let Self { messages, taps, channels, cells, overflows: _ } = self;
+        let Self { messages, taps, channels, cells, overflows: _, latest: _ } = self;
         let mut rows = Vec::with_capacity(messages.len() + taps.len() + cells.len());
         for (key, row) in messages {
             rows.push((Table::Messages, layout::message(key), layout::value(row)));
@@ -236,37 +240,33 @@ impl Rows for Tables {
         Ok(self.messages.get(key).cloned())
     }
 
-    fn put_message(&mut self, key: MessageKey, row: Touched<Message>) -> Result<(), Infallible> {
-        self.messages.insert(key, row);
-        Ok(())
+    fn put_message(&mut self, key: &MessageKey, row: Touched<Message>) {
+        self.messages.insert(key.clone(), row);
     }
 
     fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Infallible> {
         Ok(self.taps.get(key).cloned())
     }
 
-    fn put_tap(&mut self, key: TapKey, row: Touched<Tap>) -> Result<(), Infallible> {
-        self.taps.insert(key, row);
-        Ok(())
+    fn put_tap(&mut self, key: &TapKey, row: Touched<Tap>) {
+        self.taps.insert(key.clone(), row);
     }
 
     fn channel(&mut self, channel: &ChannelId) -> Result<Arc<Channel>, Infallible> {
         Ok(self.channels.get(channel).cloned().unwrap_or_default())
     }
 
-    fn put_channel(&mut self, channel: ChannelId, row: Channel) -> Result<(), Infallible> {
-        self.channels.insert(channel, Arc::new(row));
-        Ok(())
+    fn put_channel(&mut self, channel: &ChannelId, row: Channel) {
+        self.channels.insert(channel.clone(), Arc::new(row));
     }
 
-    fn add(&mut self, cell: Cell, change: &Totals) -> Result<(), Infallible> {
+    fn add(&mut self, cell: Cell, change: &Totals) {
         let known = self.cells.get(&cell).cloned().unwrap_or_default();
         match known.checked_add(change) {
             None => self.overflows += 1,
             Some(sum) if sum.is_zero() => drop(self.cells.remove(&cell)),
             Some(sum) => drop(self.cells.insert(cell, sum)),
         }
-        Ok(())
     }
 
     fn each_message(

@@ -64,7 +64,7 @@ pub(crate) fn failed(time: i64, error: Option<i64>) -> MessageEvent {
 }
 
 pub(crate) fn priced(status: Status, time: i64, pricing: Pricing) -> MessageEvent {
-    MessageEvent { pricing: Some(pricing), ..told(status, time) }
+    MessageEvent { pricing: Some(pricing.into()), ..told(status, time) }
 }
 
 /// Who says which template message 1 used: `code/language`, with ` campaign` behind it if there
@@ -72,7 +72,7 @@ pub(crate) fn priced(status: Status, time: i64, pricing: Pricing) -> MessageEven
 pub(crate) fn claim(source: Source, time: i64, words: &str) -> MessageEvent {
     let mut words = words.split_whitespace();
     let template = words.next().map(template);
-    let claim = Some(Claim { source, template, campaign: words.next().map(text) });
+    let claim = Some(Claim { source, template, campaign: words.next().map(text) }.into());
     MessageEvent { status: None, claim, ..told(Status::Sent, time) }
 }
 

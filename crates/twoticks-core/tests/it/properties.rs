@@ -1,6 +1,8 @@
 //! For any facts in any order the fold counts what the model counts. The world is small, so that
 //! facts collide.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -104,8 +106,8 @@ fn statuses() -> impl Strategy<Value = Event> {
                 time,
                 status,
                 error,
-                pricing,
-                claim,
+                pricing: pricing.map(Arc::new),
+                claim: claim.map(Arc::new),
             })
         },
     )

@@ -297,8 +297,8 @@ fn every_participant_of_a_group_counts_and_pays_on_its_own() {
     let cost = || Some(pricing("group_marketing", Some(("USD", 5))));
     assert_counted(
         &[
-            &MessageEvent { pricing: cost(), ..told_by(&[10], Delivered, 0) },
-            &MessageEvent { pricing: cost(), ..told_by(&[20], Read, ATOM) },
+            &MessageEvent { pricing: cost().map(Into::into), ..told_by(&[10], Delivered, 0) },
+            &MessageEvent { pricing: cost().map(Into::into), ..told_by(&[20], Read, ATOM) },
             &told_by(&[30], Failed, 0),
         ],
         &[

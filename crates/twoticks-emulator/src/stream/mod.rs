@@ -242,17 +242,18 @@ impl Messages {
             Told::Accepted => {
                 let template = Some(draft.template.template.clone());
                 let claim = Claim { source: Source::Send, template, campaign: None };
-                return status(Happened::Accepted, None, None, Some(claim));
+                return status(Happened::Accepted, None, None, Some(claim.into()));
             }
             Told::Step { what, is_priced } => (what, is_priced),
         };
         let pricing = || {
-            is_priced.then(|| Pricing {
+            let pricing = Pricing {
                 category: draft.template.charged.clone(),
                 kind: self.cast.regular.clone(),
                 model: self.cast.model.clone(),
                 cost: None,
-            })
+            };
+            is_priced.then(|| pricing.into())
         };
         let tap = |button: Button, message: Option<Hash>| {
             Event::Tap(TapEvent {

@@ -104,7 +104,7 @@ fn the_first_template_is_sent_most_and_every_number_sends() {
     for (_, event) in events(2, &plan) {
         if let Event::Message(told) = event {
             numbers.insert(told.number.clone());
-            if let Some(template) = told.claim.and_then(|claim| claim.template) {
+            if let Some(template) = told.claim.and_then(|claim| claim.template.clone()) {
                 *templates.entry(template.code.as_str().to_owned()).or_insert(0) += 1;
             }
         }

@@ -153,11 +153,10 @@ fn accepted(app: &App, message: &Outgoing, wamid: &str, time: Time) -> Event {
         status: Some(Status::Accepted),
         error: None,
         pricing: None,
-        claim: Some(Claim {
-            source: Source::Send,
-            template: message.template.clone(),
-            campaign: None,
-        }),
+        claim: Some(
+            Claim { source: Source::Send, template: message.template.clone(), campaign: None }
+                .into(),
+        ),
     })
 }
 

@@ -120,8 +120,8 @@ fn webhook_status(server: &Server, dice: &mut Dice, id: &'static str, message: u
         time: Time(seconds * 1_000),
         status: Some(status),
         error: (status == Status::Failed).then_some(131_026),
-        pricing: pricing.filter(|_| is_delivery),
-        claim,
+        pricing: pricing.filter(|_| is_delivery).map(Into::into),
+        claim: claim.map(Into::into),
     });
     Told { id, list: "statuses", update, fact }
 }
@@ -176,7 +176,9 @@ fn receipt_status(server: &Server, dice: &mut Dice, message: u64) -> Told {
         status: Some(status),
         error: (status == Status::Failed).then_some(470),
         pricing: None,
-        claim: Some(Claim { source: Source::Receipt, template: Some(template), campaign: None }),
+        claim: Some(
+            Claim { source: Source::Receipt, template: Some(template), campaign: None }.into(),
+        ),
     });
     Told { id: "r", list: "receipts", update, fact }
 }

@@ -70,10 +70,9 @@ fn event(server: &Server, fact: &Fact) -> Event {
                 status: Some(status.expect("a status")),
                 error: None,
                 pricing: None,
-                claim: of.as_ref().map(|of| Claim {
-                    source: Source::Send,
-                    template: Some(template(of)),
-                    campaign: None,
+                claim: of.as_ref().map(|of| {
+                    let template = Some(template(of));
+                    Claim { source: Source::Send, template, campaign: None }.into()
                 }),
             })
         }

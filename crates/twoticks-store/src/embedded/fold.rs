@@ -1,21 +1,22 @@
 //! From the journal to the tables: one thread folds, one commits, neither stops for the other.
 //!
-//! What always holds: entries are folded in the order of their positions; a step is seen whole or
-//! not at all; what is folded can be read until it can be read from the tables. When the engine
-//! fails nothing is lost: the overlay is kept, the engine is opened again, and the step or the
-//! commit is done again after a pause that grows. Meanwhile the bounded lead of the journal makes
+//! What always holds: entries are folded in the order of their positions, each event whole or not
+//! at all; what is folded can be asked for until it can be read from the tables; a question is
+//! answered between two entries, by the thread that folds, so that nothing is locked. When the
+//! engine fails nothing is lost: what is young is kept, the engine is opened again, and what failed
+//! is done again after a pause that grows. Meanwhile the bounded lead of the journal makes
 //! `record` answer that it is busy.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::embedded::overlay::{Overlay, State};
-use crate::embedded::rows::{ChannelCache, Working};
+use crate::embedded::recent::MESSAGE_BYTES;
 use crate::embedded::tables::Slot;
+use crate::embedded::young::{Overlay, Young};
 use crate::entry::Work;
 use crate::error::Error;
 use crate::journal::Position;
@@ -24,24 +25,22 @@ use crate::ledger::Counters;
 /// How many events may be acknowledged and not folded yet; beyond them `record` is busy. (A batch
 /// that is larger by itself is taken when there are no others.)
 pub const LEAD_EVENTS_MAX: usize = 65_536;
-/// An overlay with this many rows is committed.
-pub const OVERLAY_ROWS_MAX: usize = 100_000;
-/// An overlay is committed when its oldest row is this old.
-pub const OVERLAY_AGE_MAX: Duration = Duration::from_millis(500);
-/// How many events are folded in one step, about.
-const STEP_EVENTS: usize = 1_024;
+/// What is young is committed when it has this many rows.
+pub const OVERLAY_ROWS_MAX: usize = 250_000;
+/// What is young is committed when its oldest row is this old.
+pub const OVERLAY_AGE_MAX: Duration = Duration::from_secs(2);
+/// How many messages are kept in memory in any case: what is being committed, what waits for it,
+/// and as much again.
+const MESSAGES_MIN: usize = 3 * OVERLAY_ROWS_MAX;
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
 /// What the fold shares with those who ask.
 pub(crate) struct Shared {
     pub(crate) slot: Slot,
-    pub(crate) state: RwLock<State>,
-    /// The position up to which everything can be asked for.
-    pub(crate) applied: watch::Sender<Position>,
     /// The position up to which everything is in the tables.
     pub(crate) committed: watch::Sender<Position>,
-    /// What has been counted; apart from the state, so that asking never waits for it.
+    /// What has been counted; apart, so that asking never waits for the fold.
     pub(crate) counters: Mutex<Counters>,
     /// Set when the ledger closes, so that nobody goes on trying.
     stop: Mutex<bool>,
@@ -52,8 +51,6 @@ impl Shared {
     pub(crate) fn new(slot: Slot, folded: Position) -> Self {
         Self {
             slot,
-            state: RwLock::default(),
-            applied: watch::Sender::new(folded),
             committed: watch::Sender::new(folded),
             counters: Mutex::default(),
             stop: Mutex::new(false),
@@ -73,63 +70,32 @@ impl Shared {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Folds entries in one step, all of them or none. They can be asked for once the position
-    /// that this returns is announced as applied.
+    /// Folds the next entry into `young`; after an error, again with the same one.
     pub(crate) fn fold(
         &self,
-        channels: &mut ChannelCache,
-        entries: &[(Position, impl AsRef<Work>)],
-    ) -> Result<Position, Error> {
-        let folded = self.slot.with(|tables| {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            let mut working = Working::new(&state, tables, channels, self.slot.folder());
-            for (position, work) in entries {
-                working.apply(*position, work.as_ref())?;
-            }
-            let Working { delta, counters, .. } = working;
-            Ok((delta, counters))
-        });
-        let (delta, counters) = match folded {
-            Ok(folded) => folded,
-            Err(error) => {
-                // It may know of channels what has just been dropped.
-                channels.clear();
-                return Err(error);
-            }
-        };
-        let position = delta.position;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.active.extend(delta);
-        drop(state);
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).add(counters);
-        Ok(position)
-    }
-
-    /// Makes the active overlay the frozen one; `None` if there is one already, or nothing to do.
-    pub(crate) fn freeze(&self) -> Option<Arc<Overlay>> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.frozen.is_some() || state.active.position == 0 {
-            return None;
-        }
-        let frozen = Arc::new(std::mem::take(&mut state.active));
-        state.frozen = Some(Arc::clone(&frozen));
-        Some(frozen)
+        young: &mut Young,
+        position: Position,
+        work: &Work,
+    ) -> Result<(), Error> {
+        self.slot.with(|tables| young.fold(tables, self.slot.folder(), position, work))
     }
 
     /// Puts the frozen overlay into the tables.
     pub(crate) fn commit(&self, frozen: &Overlay) -> Result<(), Error> {
-        self.slot.with(|tables| tables.commit(frozen))?;
-        self.state.write().unwrap_or_else(PoisonError::into_inner).frozen = None;
+        let overflows = self.slot.with(|tables| tables.commit(frozen, self.slot.folder()))?;
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).overflows += overflows;
         self.committed.send_replace(frozen.position);
         Ok(())
     }
 
-    fn has_active(&self) -> bool {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).active.position > 0
-    }
-
-    pub(crate) fn active_rows(&self) -> usize {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).active.rows()
+    /// Commits what is young at once, on this thread.
+    pub(crate) fn commit_all(&self, young: &mut Young) -> Result<(), Error> {
+        young.thaw(*self.committed.borrow());
+        if let Some(frozen) = young.frozen.clone().or_else(|| young.freeze()) {
+            self.commit(&frozen)?;
+            young.thaw(frozen.position);
+        }
+        if young.active.position > 0 { self.commit_all(young) } else { Ok(()) }
     }
 
     /// After a failure: says so, waits, opens the engine again. `false` if the ledger closes.
@@ -149,8 +115,8 @@ impl Shared {
         // The next start sets them aside and makes them again from the journal.
         assert!(!matches!(reopened, Err(Error::Corrupt { .. })), "the tables are damaged");
         match reopened {
-            // What was committed is gone: what the overlays hold no longer fits on it. The next
-            // start folds from where the tables are.
+            // What was committed is gone: what is young no longer fits on it. The next start folds
+            // from where the tables are.
             Ok(folded) => assert!(folded >= before, "tables at {folded} were at {before} before"),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -159,6 +125,11 @@ impl Shared {
         }
         true
     }
+}
+
+/// What is young over tables that stand for `position`; memory for messages about `bytes`.
+pub(crate) fn young(bytes: usize, position: Position, latest: twoticks_core::clock::Time) -> Young {
+    Young::new((bytes / MESSAGE_BYTES).max(MESSAGES_MIN), position, latest)
 }
 
 /// A share of the journal's lead; free again when it is dropped.
@@ -199,20 +170,28 @@ impl AsRef<Work> for Note {
     }
 }
 
+/// A question to the fold: asked between two entries, of what is young and of the tables.
+pub(crate) type Question = Box<dyn FnOnce(&Young, &Shared) + Send>;
+
 /// What the fold is told.
 pub(crate) enum Order {
     /// An entry was acknowledged.
     Fold(Position, Note),
     /// Everything folded so far is to be committed.
     Flush,
+    /// Somebody asks.
+    Ask(Question),
 }
 
 /// Folds until all who can send are gone.
-pub(crate) fn run(shared: &Shared, orders: &Receiver<Order>, commits: &SyncSender<Arc<Overlay>>) {
-    let mut channels = ChannelCache::new();
+pub(crate) fn run(
+    shared: &Shared,
+    mut young: Young,
+    orders: &Receiver<Order>,
+    commits: &SyncSender<Arc<Overlay>>,
+) {
     // What was folded at the start waits to be committed, too.
-    let mut oldest = shared.has_active().then(Instant::now);
-    let mut flush = false;
+    let mut oldest = (young.active.position > 0).then(Instant::now);
     loop {
         let age = oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed());
         let order = if oldest.is_some() {
@@ -222,69 +201,59 @@ pub(crate) fn run(shared: &Shared, orders: &Receiver<Order>, commits: &SyncSende
         } else {
             orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
-        let mut step = Vec::new();
-        let mut next = match order {
-            Ok(order) => Some(order),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let mut events = 0;
-        while let Some(order) = next {
-            match order {
-                Order::Fold(position, note) => {
-                    events += note.work.events.len().max(1);
-                    step.push((position, note));
+        let mut flush = false;
+        match order {
+            Ok(Order::Fold(position, note)) => {
+                if !fold_until_done(shared, &mut young, position, &note.work) {
+                    return;
                 }
-                Order::Flush => flush = true,
+                let counted = std::mem::take(&mut young.counters);
+                shared.counters.lock().unwrap_or_else(PoisonError::into_inner).add(counted);
+                oldest = oldest.or_else(|| Some(Instant::now()));
             }
-            next = if flush || events >= STEP_EVENTS { None } else { orders.try_recv().ok() };
+            Ok(Order::Ask(question)) => {
+                young.thaw(*shared.committed.borrow());
+                question(&young, shared);
+            }
+            Ok(Order::Flush) => flush = true,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        if !step.is_empty() {
-            let Some(position) = fold_until_done(shared, &mut channels, &step) else { return };
-            // Whoever sees what was folded finds room for more.
-            drop(step);
-            shared.applied.send_replace(position);
-            oldest = oldest.or_else(|| Some(Instant::now()));
-        }
-        let rows = shared.active_rows();
+        let rows = young.rows();
         let due = flush || rows >= OVERLAY_ROWS_MAX || age >= OVERLAY_AGE_MAX;
         if due && oldest.is_some() {
             // A commit that falls behind is waited for: what is in memory stays bounded.
-            let waits = flush || rows >= 2 * OVERLAY_ROWS_MAX;
-            if let Some(frozen) = freeze(shared, waits) {
+            let waits = flush || rows >= OVERLAY_ROWS_MAX + OVERLAY_ROWS_MAX / 2;
+            if let Some(frozen) = freeze(shared, &mut young, waits) {
                 if commits.send(frozen).is_err() {
                     return;
                 }
                 oldest = None;
             }
         }
-        flush = false;
     }
 }
 
 /// Freezes the active overlay; if `waits`, waits until the last one has been committed.
-fn freeze(shared: &Shared, waits: bool) -> Option<Arc<Overlay>> {
+fn freeze(shared: &Shared, young: &mut Young, waits: bool) -> Option<Arc<Overlay>> {
     loop {
-        let frozen = shared.freeze();
+        young.thaw(*shared.committed.borrow());
+        let frozen = young.freeze();
         if frozen.is_some() || !waits || shared.pause(Duration::from_millis(1)) {
             return frozen;
         }
     }
 }
 
-fn fold_until_done(
-    shared: &Shared,
-    channels: &mut ChannelCache,
-    step: &[(Position, Note)],
-) -> Option<Position> {
+fn fold_until_done(shared: &Shared, young: &mut Young, position: Position, work: &Work) -> bool {
     let mut attempt = 0;
-    loop {
-        match shared.fold(channels, step) {
-            Ok(position) => return Some(position),
-            Err(error) if shared.recover("folding the journal", &error, attempt) => attempt += 1,
-            Err(_) => return None,
+    while let Err(error) = shared.fold(young, position, work) {
+        if !shared.recover("folding the journal", &error, attempt) {
+            return false;
         }
+        attempt += 1;
     }
+    true
 }
 
 /// Commits frozen overlays until all who can send are gone.

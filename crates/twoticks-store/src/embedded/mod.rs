@@ -7,34 +7,36 @@
 //! ([`query`]). `ledger/` can be removed at any time while nobody uses the folder: it is a fold of
 //! the journal, and the next start makes it again.
 
+mod cells;
 pub mod fold;
-mod overlay;
 mod query;
-mod rows;
+mod recent;
 mod scan;
 pub mod scratch;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod young;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 
 use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, OVERLAY_ROWS_MAX, Order, Permit, Shared};
-use crate::embedded::rows::ChannelCache;
+use crate::embedded::query::Moment;
 use crate::embedded::scan::View;
 use crate::embedded::tables::{Slot, Tables};
+use crate::embedded::young::Young;
 use crate::entry;
 use crate::error::Error;
 use crate::journal::{Journal, Limits, Position};
@@ -53,9 +55,8 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// with more events than this.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 const INLINE_EVENTS_MAX: usize = 256;
-/// How many entries are folded in one step at the start, and how many events about.
-const REPLAY_STEP: usize = 256;
-const REPLAY_STEP_EVENTS: usize = 16_384;
+/// Memory for the messages that were touched last, in bytes, about.
+const MEMORY_BYTES: usize = 256 << 20;
 /// How many entries are looked at for one with a body that says under which key it was sealed.
 const KEY_CHECK_ENTRIES: usize = 100;
 
@@ -102,11 +103,13 @@ impl Embedded {
         let journal: Arc<Journal<Note>> =
             Arc::new(Journal::open(&folder.join("journal"), limits, deliver)?);
         check_key(folder, &keys, &journal)?;
-        let shared = Arc::new(open_tables(folder, &keys, &journal)?);
-        replay(&shared, &journal, folder)?;
+        let (shared, mut young) = open_tables(folder, &keys, &journal)?;
+        let shared = Arc::new(shared);
+        replay(&shared, &mut young, &journal, folder)?;
         let (commits, committing) = sync_channel(1);
         let (folds, commit) = (Arc::clone(&shared), Arc::clone(&shared));
-        let fold = threads::start("twoticks-fold", move || fold::run(&folds, &ordered, &commits));
+        let fold =
+            threads::start("twoticks-fold", move || fold::run(&folds, young, &ordered, &commits));
         let commit = threads::start("twoticks-commit", move || fold::commit(&commit, &committing));
         let starting = |error| Error::io("starting the ledger's threads", error);
         Ok(Self {
@@ -121,19 +124,33 @@ impl Embedded {
         })
     }
 
-    /// Waits until everything that is acknowledged now can be asked for.
-    async fn catch_up(&self) -> Result<(), Error> {
-        wait(&self.shared.applied, self.journal.acknowledged()).await
-    }
-
-    /// Runs what blocks away from the runtime's threads.
+    /// Asks the fold. It answers when everything is folded that is acknowledged now.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+        question: impl FnOnce(&Young, &Shared) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.catch_up().await?;
-        let shared = Arc::clone(&self.shared);
-        blocking(move || question(&shared)).await
+        let (answer, answered) = oneshot::channel();
+        let question = Order::Ask(Box::new(move |young, shared| {
+            // Whoever asked may have gone.
+            drop(answer.send(question(young, shared)));
+        }));
+        self.order(question).await?;
+        match tokio::time::timeout(CATCH_UP_MAX, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(Error::Closed)),
+            Err(late) => Err(behind(late)),
+        }
+    }
+
+    async fn order(&self, order: Order) -> Result<(), Error> {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let orders = orders.ok_or(Error::Closed)?;
+        match orders.try_send(order) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(Error::Closed),
+            Err(TrySendError::Full(order)) => {
+                blocking(move || orders.send(order).map_err(|_| Error::Closed)).await
+            }
+        }
     }
 
     /// The entries at `positions`, as many as a list may have.
@@ -180,11 +197,8 @@ impl Embedded {
 
     /// Has everything that is acknowledged now committed to the tables.
     async fn flush(&self) -> Result<(), Error> {
-        self.catch_up().await?;
-        let target = self.journal.acknowledged();
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let orders = orders.ok_or(Error::Closed)?;
-        blocking(move || orders.send(Order::Flush).map_err(|_| Error::Closed)).await?;
+        let target = self.ask(|young, _| Ok(young.position)).await?;
+        self.order(Order::Flush).await?;
         wait(&self.shared.committed, target).await
     }
 
@@ -215,11 +229,13 @@ async fn wait(reached: &watch::Sender<Position>, target: Position) -> Result<(),
     match tokio::time::timeout(CATCH_UP_MAX, waiting).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(Error::Closed),
-        Err(late) => Err(Error::Unavailable {
-            doing: "waiting for the ledger to catch up with the journal",
-            source: late.into(),
-        }),
+        Err(late) => Err(behind(late)),
     }
+}
+
+fn behind(late: tokio::time::error::Elapsed) -> Error {
+    let doing = "waiting for the ledger to catch up with the journal";
+    Error::Unavailable { doing, source: late.into() }
 }
 
 /// Makes sure that the journal was written under `keys`: hashes under another key would count
@@ -236,7 +252,11 @@ fn check_key(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<(), 
 }
 
 /// Opens the tables and makes sure that they belong to the journal.
-fn open_tables(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<Shared, Error> {
+fn open_tables(
+    folder: &Path,
+    keys: &Keys,
+    journal: &Journal<Note>,
+) -> Result<(Shared, Young), Error> {
     let ledger = folder.join("ledger");
     let mut tables = open_or_set_aside(&ledger, journal)?;
     let mut meta = tables.meta(&ledger, Some(keys))?;
@@ -271,7 +291,8 @@ fn open_tables(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<Sh
             remedy: "restore the folder from a backup",
         });
     }
-    Ok(Shared::new(Slot::new(&ledger, tables), meta.folded))
+    let young = fold::young(MEMORY_BYTES, meta.folded, meta.latest);
+    Ok((Shared::new(Slot::new(&ledger, tables), meta.folded), young))
 }
 
 /// Opens the tables. Those that a power cut has left damaged are set aside, as `ledger.damaged`, if
@@ -297,31 +318,24 @@ fn open_or_set_aside(ledger: &Path, journal: &Journal<Note>) -> Result<Tables, E
 }
 
 /// Folds what the journal has and the tables do not.
-fn replay(shared: &Shared, journal: &Journal<Note>, folder: &Path) -> Result<(), Error> {
+fn replay(
+    shared: &Shared,
+    young: &mut Young,
+    journal: &Journal<Note>,
+    folder: &Path,
+) -> Result<(), Error> {
     let folder = folder.join("journal");
-    let from = *shared.applied.borrow() + 1;
-    let mut channels = ChannelCache::new();
-    let mut records = journal.read(from).peekable();
-    let (mut step, mut events) = (Vec::with_capacity(REPLAY_STEP), 0);
-    while let Some(record) = records.next() {
+    for record in journal.read(young.position + 1) {
         let (position, payload) = record?;
         let work = entry::decode_work(&folder, position, &payload)?;
-        events += work.events.len();
-        step.push((position, Box::new(work)));
-        let full = step.len() >= REPLAY_STEP || events >= REPLAY_STEP_EVENTS;
-        if full || records.peek().is_none() {
-            shared.applied.send_replace(shared.fold(&mut channels, &step)?);
-            step.clear();
-            events = 0;
-            if shared.active_rows() >= OVERLAY_ROWS_MAX
-                && let Some(frozen) = shared.freeze()
-            {
-                shared.commit(&frozen)?;
-                tracing::info!(ledger.position = position, "the ledger catches up: {position}");
-            }
+        shared.fold(young, position, &work)?;
+        if young.rows() >= OVERLAY_ROWS_MAX {
+            shared.commit_all(young)?;
+            tracing::info!(ledger.position = position, "the ledger catches up: {position}");
         }
     }
     // What happened before the start is not counted as happening now.
+    young.counters = Counters::default();
     *shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters::default();
     Ok(())
 }
@@ -344,12 +358,26 @@ impl Ledger for Embedded {
     }
 
     async fn series(&self, query: Query) -> Result<Vec<Point>, Error> {
-        self.ask(move |shared| query::series(shared, &query)).await
+        let Some(span) = query.span() else { return Ok(Vec::new()) };
+        let query = Arc::new(query);
+        let asked = Arc::clone(&query);
+        let moment = self
+            .ask(move |young, shared| {
+                shared.slot.with(|tables| Ok(Moment::of(young, tables, &asked, span)))
+            })
+            .await?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || query::series(&shared, &query, span, &moment)).await
     }
 
     async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {
         let channel = channel.clone();
-        self.ask(move |shared| query::channel(shared, &channel)).await
+        self.ask(move |young, shared| {
+            let folder = shared.slot.folder();
+            let row = shared.slot.with(|tables| young.channel(tables, folder, &channel))?;
+            Ok(Channel::clone(&row))
+        })
+        .await
     }
 
     async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
@@ -364,8 +392,9 @@ impl Ledger for Embedded {
             return Ok(Vec::new());
         }
         let (channel, group) = (channel.clone(), group.to_owned());
-        let positions =
-            self.ask(move |shared| query::group(shared, &channel, &group, GROUP_ENTRIES_MAX));
+        let positions = self.ask(move |young, shared| {
+            query::group(young, shared, &channel, &group, GROUP_ENTRIES_MAX)
+        });
         self.read(Positions::These(positions.await?), GROUP_ENTRIES_MAX).await
     }
 
@@ -374,13 +403,15 @@ impl Ledger for Embedded {
         if most == 0 {
             return Ok(Vec::new());
         }
-        let positions = self.ask(move |shared| query::dead(shared, from, most)).await?;
+        let positions =
+            self.ask(move |young, shared| query::dead(young, shared, from, most)).await?;
         self.read(Positions::These(positions), most).await
     }
 
     async fn digest(&self) -> Result<Digest, Error> {
         self.flush().await?;
-        self.ask(|shared| shared.slot.with(Tables::digest)).await
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.slot.with(|tables| tables.digest(shared.slot.folder()))).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {

@@ -1,54 +1,31 @@
-//! Answers from the overlays and the tables together, as of one moment.
+//! Answers from what is young and the tables together, as of one moment.
+//!
+//! What is young is asked of the fold, which copies what matters and takes the snapshot of the
+//! tables that belongs to it; the tables are read by whoever asks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::sync::Arc;
 
 use fjall::{Keyspace, Readable, Snapshot};
-use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query, Select, Series};
-use twoticks_core::totals::Totals;
+use twoticks_core::totals::{Cell, Totals};
+use twoticks_core::window::Window;
 
+use crate::day::{self, Adder, Reader};
 use crate::embedded::fold::Shared;
-use crate::embedded::overlay::{Map, prefixed};
 use crate::embedded::tables::{Tables, engine_error, layout_error};
+use crate::embedded::young::{Overlay, Young};
 use crate::error::Error;
 use crate::journal::Position;
-use crate::layout::{self, CellTable};
+use crate::layout::{self, CellTable, LayoutError, Subject};
 
-/// The sums that `query` asks for.
-pub(crate) fn series(shared: &Shared, query: &Query) -> Result<Vec<Point>, Error> {
-    let mut series = Series::new(query);
-    let Some(span) = query.span() else { return Ok(series.finish()) };
-    let (table, prefix) = prefix(query);
-    shared.slot.with(|tables| {
-        let (young, snapshot) = moment(shared, tables, table, &prefix);
-        let cells = tables.cells(table);
-        let mut add = |key: &[u8], totals: &Totals| {
-            let cell = layout::read_cell(table, key);
-            let cell = cell.map_err(|error| layout_error(error, shared.slot.folder()))?;
-            series
-                .add(&cell, totals)
-                .map_err(|error| Error::Unavailable { doing: "adding up", source: error.into() })
-        };
-        for (key, totals) in &young {
-            add(key, totals)?;
-        }
-        for subject in subjects(&snapshot, cells, table, &prefix)? {
-            let range = layout::at(&subject, span.from)..layout::at(&subject, span.to);
-            for guard in snapshot.range(cells, range) {
-                let (key, value) = guard.into_inner().map_err(engine_error)?;
-                if !young.contains_key(&*key) {
-                    let totals = layout::row(&value);
-                    let totals =
-                        totals.map_err(|error| layout_error(error, shared.slot.folder()))?;
-                    add(&key, &totals)?;
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(series.finish())
+/// What is young of the cells that a query asks for, and the tables of the same moment.
+pub(crate) struct Moment {
+    cells: Vec<(Cell, Totals)>,
+    /// To be counted as well, unless the snapshot has it already.
+    frozen: Option<Arc<Overlay>>,
+    snapshot: Snapshot,
 }
 
 /// What the keys of all cells that matter begin with.
@@ -66,62 +43,147 @@ fn prefix(query: &Query) -> (CellTable, Vec<u8>) {
     }
 }
 
-/// The young cells below `prefix`, and the old ones of the same moment: what is being committed
-/// is in both, and the same.
-fn moment(
-    shared: &Shared,
-    tables: &Tables,
-    table: CellTable,
-    prefix: &[u8],
-) -> (Map<Totals>, Snapshot) {
-    let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
-    let mut young = BTreeMap::new();
-    for overlay in state.generations().rev() {
-        let rows = prefixed(overlay.cells(table), prefix, prefix);
-        young.extend(rows.map(|(key, totals)| (key.clone(), totals.clone())));
+impl Moment {
+    /// Now. Called by the fold, so it does as little as it can.
+    pub(crate) fn of(young: &Young, tables: &Tables, query: &Query, span: Window) -> Self {
+        let (table, prefix) = prefix(query);
+        let cells = changed(&young.active, table, &prefix, span);
+        let (_, snapshot) = tables.moment();
+        Self { cells, frozen: young.frozen.clone(), snapshot }
     }
-    (young, tables.snapshot())
 }
 
-/// The subjects that have old cells below `prefix`, each found with one step.
-fn subjects(
-    snapshot: &Snapshot,
-    cells: &Keyspace,
+/// What `overlay` changes of the cells below `prefix`.
+fn changed(
+    overlay: &Overlay,
     table: CellTable,
     prefix: &[u8],
-) -> Result<Vec<Vec<u8>>, Error> {
+    span: Window,
+) -> Vec<(Cell, Totals)> {
+    let mut cells = Vec::new();
+    for (subject, changes) in overlay.cells.below(table, prefix) {
+        // The fold has made the key from what it names.
+        let Ok(named) = Subject::read(table, &subject.key) else { continue };
+        for (atom, side, what, totals) in changes.between(span.from, span.to) {
+            let cell = named.cell(atom, side, what, subject.campaign.clone());
+            cells.extend(cell.ok().map(|cell| (cell, totals)));
+        }
+    }
+    cells
+}
+
+/// The sums that `query` asks for, as of `moment`.
+pub(crate) fn series(
+    shared: &Shared,
+    query: &Query,
+    span: Window,
+    moment: &Moment,
+) -> Result<Vec<Point>, Error> {
+    let (table, prefix) = prefix(query);
+    let mut series = Series::new(query);
+    let overflow =
+        || Error::Unavailable { doing: "adding up", source: twoticks_core::query::Overflow.into() };
+    shared.slot.with(|tables| {
+        let Moment { cells, frozen, snapshot } = moment;
+        for (cell, totals) in cells {
+            series.add(cell, totals).map_err(|_| overflow())?;
+        }
+        let folded = tables.folded(snapshot)?;
+        if let Some(frozen) = frozen.as_ref().filter(|frozen| frozen.position > folded) {
+            for (cell, totals) in changed(frozen, table, &prefix, span) {
+                series.add(&cell, &totals).map_err(|_| overflow())?;
+            }
+        }
+        let damaged = |error| layout_error(error, shared.slot.folder());
+        let rows = tables.cells(table);
+        for key in subjects(snapshot, rows, &prefix)? {
+            let subject = Subject::read(table, &key).map_err(damaged)?;
+            let (from, to) = (day::of(span.from), day::of(span.to));
+            let range = layout::day(&key, from)..=layout::day(&key, to);
+            for guard in snapshot.range(rows, range) {
+                let (key, value) = guard.into_inner().map_err(engine_error)?;
+                let (_, day) = layout::read_day(&key).map_err(damaged)?;
+                let row = layout::versioned(&value).map_err(damaged)?;
+                let added = add_day(&mut series, query, &subject, day, row).map_err(damaged)?;
+                if !added {
+                    return Err(overflow());
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(series.finish())
+}
+
+/// Adds the cells of a row, those of one window together; `false` if a sum leaves its range.
+fn add_day(
+    series: &mut Series<'_>,
+    query: &Query,
+    subject: &Subject,
+    day: i32,
+    row: &[u8],
+) -> Result<bool, LayoutError> {
+    let mut reader = Reader::new(row)?;
+    let (mut adder, mut at) = (Adder::default(), None);
+    // Whether cells with these codes are asked for; most rows have one or two kinds.
+    let mut kinds: Vec<((u8, u8), bool)> = Vec::new();
+    while let Some(stored) = reader.next() {
+        let stored = stored?;
+        let place = day::Place {
+            quarter: stored.quarter,
+            side: stored.side,
+            what: stored.what,
+            campaign: None,
+        };
+        let atom = place.atom(day);
+        let Some(window) = query.window(atom) else { continue };
+        let kind = (stored.side, stored.what);
+        let known = kinds.iter().find(|(known, _)| *known == kind).map(|(_, asked)| *asked);
+        let is_asked_for = match known {
+            Some(asked) => asked,
+            None => {
+                let cell = subject.cell(atom, stored.side, stored.what, None)?;
+                let asked = query.subject(&cell).is_some();
+                kinds.push((kind, asked));
+                asked
+            }
+        };
+        if !is_asked_for {
+            continue;
+        }
+        if let Some((_, cell)) = at.take_if(|(known, _)| *known != window)
+            && series.add(&cell, &adder.take(&reader.extras)).is_err()
+        {
+            return Ok(false);
+        }
+        if at.is_none() {
+            at = Some((window, subject.cell(atom, stored.side, stored.what, None)?));
+        }
+        if !adder.add(&stored.sums) {
+            return Ok(false);
+        }
+    }
+    Ok(at.is_none_or(|(_, cell)| series.add(&cell, &adder.take(&reader.extras)).is_ok()))
+}
+
+/// The subjects that have rows below `prefix`, each found with one step.
+fn subjects(snapshot: &Snapshot, rows: &Keyspace, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let mut found = Vec::new();
     let mut from = prefix.to_vec();
     let Some(end) = layout::behind(prefix) else { return Ok(found) };
-    while let Some(guard) = snapshot.range(cells, from.clone()..end.clone()).next() {
+    while let Some(guard) = snapshot.range(rows, from.clone()..end.clone()).next() {
         let key = guard.key().map_err(engine_error)?;
-        let subject = layout::subject_length(table, &key).and_then(|length| key.get(..length));
-        let Some(subject) = subject.map(<[u8]>::to_vec) else { break };
-        let Some(behind) = layout::behind(&subject) else { break };
-        found.push(subject);
+        let Ok((subject, _)) = layout::read_day(&key) else { break };
+        let Some(behind) = layout::behind(subject) else { break };
+        found.push(subject.to_vec());
         from = behind;
     }
     Ok(found)
 }
 
-/// Opt-in and categories of a channel.
-pub(crate) fn channel(shared: &Shared, channel: &ChannelId) -> Result<Channel, Error> {
-    let key = layout::channel(channel);
-    shared.slot.with(|tables| {
-        let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
-        let young = state.generations().find_map(|overlay| overlay.channels.get(&key));
-        if let Some(row) = young {
-            return Ok(Channel::clone(row));
-        }
-        let value = tables.channels.get(&key).map_err(engine_error)?;
-        let row = value.map(|value| layout::row(&value)).transpose();
-        let row = row.map_err(|error| layout_error(error, shared.slot.folder()))?;
-        Ok(row.unwrap_or_default())
-    })
-}
-
 /// The positions of the entries of a group, in order, the first `most`.
 pub(crate) fn group(
+    young: &Young,
     shared: &Shared,
     channel: &ChannelId,
     group: &str,
@@ -129,13 +191,12 @@ pub(crate) fn group(
 ) -> Result<Vec<Position>, Error> {
     let prefix = layout::group(channel, group);
     shared.slot.with(|tables| {
-        let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
         let mut keys = BTreeSet::new();
-        for overlay in state.generations() {
-            keys.extend(prefixed(&overlay.groups, &prefix, &prefix).map(|(key, ())| key.clone()));
+        for overlay in young.overlays() {
+            let rows = overlay.groups.range(prefix.clone()..);
+            keys.extend(rows.take_while(|key| key.starts_with(&prefix)).cloned());
         }
-        let snapshot = tables.snapshot();
-        drop(state);
+        let (_, snapshot) = tables.moment();
         for guard in snapshot.prefix(&tables.groups, &prefix).take(most) {
             keys.insert(guard.key().map_err(engine_error)?.to_vec());
         }
@@ -148,22 +209,25 @@ pub(crate) fn group(
 }
 
 /// The positions of unresolved dead letters from `from` on, in order, the first `most`.
-pub(crate) fn dead(shared: &Shared, from: Position, most: usize) -> Result<Vec<Position>, Error> {
+pub(crate) fn dead(
+    young: &Young,
+    shared: &Shared,
+    from: Position,
+    most: usize,
+) -> Result<Vec<Position>, Error> {
     let start = layout::positioned(&[], from);
     shared.slot.with(|tables| {
-        let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
-        let mut young = BTreeMap::new();
-        for overlay in state.generations().rev() {
-            let rows = prefixed(&overlay.dead, &[], &start);
-            young.extend(rows.map(|(key, is_dead)| (key.clone(), *is_dead)));
+        let mut changed = BTreeMap::new();
+        for overlay in young.overlays().rev() {
+            let rows = overlay.dead.range(start.clone()..);
+            changed.extend(rows.map(|(key, is_dead)| (key.clone(), *is_dead)));
         }
-        let snapshot = tables.snapshot();
-        drop(state);
+        let (_, snapshot) = tables.moment();
         let mut keys: BTreeSet<Vec<u8>> =
-            young.iter().filter(|(_, is_dead)| **is_dead).map(|(key, _)| key.clone()).collect();
-        for guard in snapshot.range(&tables.dead, start..).take(most + young.len()) {
+            changed.iter().filter(|(_, is_dead)| **is_dead).map(|(key, _)| key.clone()).collect();
+        for guard in snapshot.range(&tables.dead, start..).take(most + changed.len()) {
             let key = guard.key().map_err(engine_error)?;
-            if !young.contains_key(&*key) {
+            if !changed.contains_key(&*key) {
                 keys.insert(key.to_vec());
             }
         }

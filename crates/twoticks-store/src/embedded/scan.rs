@@ -9,16 +9,17 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use fjall::{Keyspace, Readable as _, Snapshot};
+use fjall::{Readable as _, Snapshot};
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::window::Window;
 
+use crate::day::{Day, Place};
 use crate::embedded::fold::Shared;
-use crate::embedded::tables::{Tables, engine_error, layout_error};
+use crate::embedded::tables::{Merged, engine_error, layout_error};
 use crate::error::Error;
 use crate::journal::Position;
-use crate::layout::{self, CellTable, LayoutError};
+use crate::layout::{self, CellTable, Subject};
 use crate::scan::{BYTES_MAX, ROWS_MAX, Row, Scan, What};
 
 /// The rest of a scan.
@@ -26,6 +27,8 @@ pub(crate) struct View {
     /// The position that the rows stand for.
     pub(crate) position: Position,
     shared: Arc<Shared>,
+    /// The pieces that there were, the newest first. Holding them would hold the engine.
+    pieces: Vec<i64>,
     snapshot: Snapshot,
     /// Of which tables the snapshot is.
     opened: Arc<()>,
@@ -39,6 +42,8 @@ pub(crate) struct View {
 struct Run {
     table: Table,
     from: Vec<u8>,
+    /// How many cells of the row at `from` have been read.
+    done: usize,
     end: Option<Vec<u8>>,
 }
 
@@ -51,10 +56,11 @@ enum Table {
 impl View {
     /// A view of what the tables have now.
     pub(crate) fn new(shared: Arc<Shared>, scan: &Scan) -> Result<Self, Error> {
-        let (snapshot, position, opened) = shared.slot.with(|tables| {
-            let snapshot = tables.snapshot();
+        let (pieces, snapshot, position, opened) = shared.slot.with(|tables| {
+            let (pieces, snapshot) = tables.moment();
             let position = tables.folded(&snapshot)?;
-            Ok((snapshot, position, Arc::clone(&tables.opened)))
+            let pieces = pieces.iter().map(|piece| piece.epoch).collect();
+            Ok((pieces, snapshot, position, Arc::clone(&tables.opened)))
         })?;
         let tables = match scan.what {
             What::Nothing => vec![],
@@ -77,12 +83,13 @@ impl View {
             let run = |from: &Vec<u8>| Run {
                 table: *table,
                 from: from.clone(),
+                done: 0,
                 end: layout::behind(from),
             };
             prefixes.iter().map(run)
         });
         let runs = runs.collect();
-        Ok(Self { position, shared, snapshot, opened, runs, channel: None })
+        Ok(Self { position, shared, pieces, snapshot, opened, runs, channel: None })
     }
 
     /// The next rows; empty if a page's worth was looked at and none of it was asked for.
@@ -90,28 +97,30 @@ impl View {
         let shared = Arc::clone(&self.shared);
         shared.slot.with(|tables| {
             if !Arc::ptr_eq(&tables.opened, &self.opened) {
-                return Err(Error::Unavailable {
-                    doing: "reading the ledger to its end",
-                    source: "its engine was opened again meanwhile".into(),
-                });
+                return Err(lost("its engine was opened again"));
             }
-            let (mut rows, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+            let mut page = Page::default();
             while let Some(run) = self.runs.front_mut() {
-                let keyspace = run.table.keyspace(tables);
                 let end = run.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
                 let range = (Bound::Included(run.from.clone()), end);
-                for guard in self.snapshot.range(keyspace, range) {
-                    let (key, value) = guard.into_inner().map_err(engine_error)?;
-                    if looked_at == ROWS_MAX || bytes >= BYTES_MAX {
-                        run.from = key.to_vec();
-                        return Ok(rows);
-                    }
-                    looked_at += 1;
-                    bytes += key.len() + value.len();
-                    let folder = shared.slot.folder();
-                    let damaged = |error| layout_error(error, folder);
-                    match run.table {
-                        Table::Messages => {
+                let folder = shared.slot.folder();
+                let damaged = |error| layout_error(error, folder);
+                match run.table {
+                    Table::Messages => {
+                        let pieces = tables.pieces();
+                        let mut rows = Vec::new();
+                        for epoch in &self.pieces {
+                            let piece = pieces.iter().find(|piece| piece.epoch == *epoch);
+                            let piece = piece.ok_or_else(|| lost("messages expired"))?;
+                            rows.push(self.snapshot.range(&piece.messages, range.clone()));
+                        }
+                        for row in Merged::new(rows) {
+                            let (key, value) = row?;
+                            if page.is_full() {
+                                run.from = key.to_vec();
+                                return Ok(page.rows);
+                            }
+                            page.looked_at(1, key.len() + value.len());
                             let key = layout::read_message(&key).map_err(damaged)?;
                             let row = layout::row(&value).map_err(damaged)?;
                             let known = self.channel.take().filter(|known| known.0 == key.channel);
@@ -127,41 +136,70 @@ impl View {
                                     (channel.clone(), Arc::new(row.unwrap_or_default()))
                                 }
                             };
-                            rows.push(Row::Message(key, row, Arc::clone(&channel)));
+                            page.rows.push(Row::Message(key, row, Arc::clone(&channel)));
                             self.channel = Some((id, channel));
                         }
-                        Table::Cells(table, window) => {
-                            rows.extend(cell(table, window, &key, &value).map_err(damaged)?);
+                    }
+                    Table::Cells(table, window) => {
+                        for guard in self.snapshot.range(tables.cells(table), range) {
+                            let (key, value) = guard.into_inner().map_err(engine_error)?;
+                            if page.is_full() {
+                                run.from = key.to_vec();
+                                return Ok(page.rows);
+                            }
+                            let (subject, day) = layout::read_day(&key).map_err(damaged)?;
+                            let subject = Subject::read(table, subject).map_err(damaged)?;
+                            let row = layout::versioned(&value).and_then(Day::decode);
+                            let row = row.map_err(damaged)?;
+                            page.looked_at(0, key.len() + value.len());
+                            for (index, (place, totals)) in row.cells().enumerate().skip(run.done) {
+                                if page.looked_at >= ROWS_MAX {
+                                    run.from = key.to_vec();
+                                    run.done = index;
+                                    return Ok(page.rows);
+                                }
+                                page.looked_at(1, 0);
+                                let atom = place.atom(day);
+                                if window.from <= atom && atom < window.to {
+                                    let Place { quarter: _, side, what, campaign } = place;
+                                    let cell = subject.cell(atom, *side, *what, campaign.clone());
+                                    let cell = cell.map_err(damaged)?;
+                                    page.rows.push(Row::Cell(cell, totals.clone()));
+                                }
+                            }
+                            run.done = 0;
                         }
                     }
                 }
                 self.runs.pop_front();
             }
-            Ok(rows)
+            Ok(page.rows)
         })
     }
 }
 
-/// The cell, if it lies in the window.
-fn cell(
-    table: CellTable,
-    window: Window,
-    key: &[u8],
-    value: &[u8],
-) -> Result<Option<Row>, LayoutError> {
-    let cell = layout::read_cell(table, key)?;
-    if cell.atom < window.from || window.to <= cell.atom {
-        return Ok(None);
-    }
-    Ok(Some(Row::Cell(cell, layout::row(value)?)))
+/// The moment that is read has gone.
+fn lost(why: &'static str) -> Error {
+    let source = format!("{why} meanwhile").into();
+    Error::Unavailable { doing: "reading the ledger to its end", source }
 }
 
-impl Table {
-    fn keyspace(self, tables: &Tables) -> &Keyspace {
-        match self {
-            Self::Messages => &tables.messages,
-            Self::Cells(table, _) => tables.cells(table),
-        }
+/// What is gathered for one page.
+#[derive(Default)]
+struct Page {
+    rows: Vec<Row>,
+    looked_at: usize,
+    bytes: usize,
+}
+
+impl Page {
+    fn looked_at(&mut self, rows: usize, bytes: usize) {
+        self.looked_at += rows;
+        self.bytes += bytes;
+    }
+
+    fn is_full(&self) -> bool {
+        self.looked_at >= ROWS_MAX || self.bytes >= BYTES_MAX
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::embedded::fold::{OVERLAY_ROWS_MAX, Shared};
-use crate::embedded::rows::ChannelCache;
+use crate::embedded::fold::{self, OVERLAY_ROWS_MAX, Shared};
 use crate::embedded::tables::{Slot, Tables};
+use crate::embedded::young::Young;
 use crate::entry::Work;
 use crate::error::Error;
 use crate::ledger::{Batch, Digest, Entry};
@@ -12,7 +12,7 @@ use crate::ledger::{Batch, Digest, Entry};
 /// Tables in a folder of their own.
 pub struct Scratch {
     shared: Shared,
-    channels: ChannelCache,
+    young: Young,
 }
 
 impl Scratch {
@@ -26,7 +26,7 @@ impl Scratch {
         let tables = Tables::open(&folder)?;
         let meta = tables.meta(&folder, None)?;
         let shared = Shared::new(Slot::new(&folder, tables), meta.folded);
-        Ok(Self { shared, channels: ChannelCache::new() })
+        Ok(Self { shared, young: fold::young(0, meta.folded, meta.latest) })
     }
 
     /// Folds entries, which have to be the next ones in order. Blocks.
@@ -34,16 +34,11 @@ impl Scratch {
     /// # Errors
     /// As [`Scratch::create`].
     pub fn fold(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
-        let step: Vec<_> = entries
-            .into_iter()
-            .map(|Entry { position, batch }| (position, Box::new(work(batch))))
-            .collect();
-        if step.is_empty() {
-            return Ok(());
-        }
-        self.shared.fold(&mut self.channels, &step)?;
-        if self.shared.active_rows() >= OVERLAY_ROWS_MAX {
-            self.commit()?;
+        for Entry { position, batch } in entries {
+            self.shared.fold(&mut self.young, position, &work(batch))?;
+            if self.young.rows() >= OVERLAY_ROWS_MAX {
+                self.shared.commit_all(&mut self.young)?;
+            }
         }
         Ok(())
     }
@@ -53,12 +48,8 @@ impl Scratch {
     /// # Errors
     /// As [`Scratch::create`].
     pub fn digest(&mut self) -> Result<Digest, Error> {
-        self.commit()?;
-        self.shared.slot.with(Tables::digest)
-    }
-
-    fn commit(&self) -> Result<(), Error> {
-        self.shared.freeze().map_or(Ok(()), |frozen| self.shared.commit(&frozen))
+        self.shared.commit_all(&mut self.young)?;
+        self.shared.slot.with(|tables| tables.digest(self.shared.slot.folder()))
     }
 }
 

@@ -2,17 +2,30 @@
 //!
 //! Every commit is one atomic batch that also stores the position it reaches. What is in `meta`:
 //! `format` (this layout's version), `rules` (the counting rules that made the totals), `folded`
-//! (the position), `key` (something sealed, to tell another key file).
+//! (the position), `latest` (the latest acceptance time up to there), `key` (something sealed, to
+//! tell another key file).
+//!
+//! Messages and taps lie in pieces by when they were touched last, [`PIECE`] each: a row that is
+//! touched again is written into the newest piece, and what older pieces have of it no longer
+//! counts. So the pieces that are written to stay small whatever is kept, and a piece whose time
+//! is over is dropped as a whole.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice,
+    Snapshot,
+};
+#[cfg(test)]
 use serde::Serialize;
 use twoticks_core::RULES_VERSION;
+use twoticks_core::clock::{DAY, Time};
+use twoticks_core::ids::ChannelId;
 
+use crate::day::Day;
 use crate::digest::{Digester, Table};
-use crate::embedded::overlay::{Hashed, Overlay};
+use crate::embedded::young::Overlay;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::keys::Keys;
@@ -20,7 +33,9 @@ use crate::layout::{self, CellTable, LayoutError};
 use crate::ledger::Digest;
 
 /// The version of the tables' layout.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// Milliseconds of acceptance time that one piece covers.
+pub(crate) const PIECE: i64 = 15 * DAY;
 /// Memory for blocks of the tables, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 /// What the engine's own journals may grow to, in bytes.
@@ -35,8 +50,7 @@ const REMEDY: &str = "stop, remove this folder and start again: it is rebuilt fr
 /// The tables of an open engine.
 pub(crate) struct Tables {
     db: Database,
-    pub(crate) messages: Keyspace,
-    pub(crate) taps: Keyspace,
+    pieces: RwLock<Pieces>,
     pub(crate) channels: Keyspace,
     numbers: Keyspace,
     templates: Keyspace,
@@ -47,10 +61,39 @@ pub(crate) struct Tables {
     pub(crate) opened: Arc<()>,
 }
 
+/// Pieces, the newest first.
+pub(crate) type Pieces = Arc<Vec<Piece>>;
+
+/// What was touched last within one span of acceptance time.
+#[derive(Clone)]
+pub(crate) struct Piece {
+    /// Which span: the time divided by [`PIECE`].
+    pub(crate) epoch: i64,
+    pub(crate) messages: Keyspace,
+    pub(crate) taps: Keyspace,
+}
+
+/// A row as it is stored.
+pub(crate) type Stored = (Slice, Slice);
+
+/// What the keyspaces of a piece are called, before its epoch.
+const MESSAGES: &str = "messages-";
+const TAPS: &str = "taps-";
+
+impl Piece {
+    fn open(db: &Database, epoch: i64) -> fjall::Result<Self> {
+        let keyspace =
+            |name: &str| db.keyspace(&format!("{name}{epoch}"), KeyspaceCreateOptions::default);
+        Ok(Self { epoch, messages: keyspace(MESSAGES)?, taps: keyspace(TAPS)? })
+    }
+}
+
 /// What the tables say about themselves.
 pub(crate) struct Meta {
     /// The position that the rows stand for.
     pub(crate) folded: Position,
+    /// The latest acceptance time up to there.
+    pub(crate) latest: Time,
     /// Whether the counting rules of this program made them.
     pub(crate) same_rules: bool,
 }
@@ -73,9 +116,15 @@ impl Tables {
                 .worker_threads(ENGINE_THREADS)
                 .open()?;
             let keyspace = |name| db.keyspace(name, KeyspaceCreateOptions::default);
+            let mut pieces = Vec::new();
+            for name in db.list_keyspace_names() {
+                if let Some(epoch) = name.strip_prefix(MESSAGES).and_then(|it| it.parse().ok()) {
+                    pieces.push(Piece::open(&db, epoch)?);
+                }
+            }
+            pieces.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.epoch));
             Ok(Self {
-                messages: keyspace("messages")?,
-                taps: keyspace("taps")?,
+                pieces: RwLock::new(Arc::new(pieces)),
                 channels: keyspace("channels")?,
                 numbers: keyspace("numbers")?,
                 templates: keyspace("templates")?,
@@ -99,8 +148,13 @@ impl Tables {
             batch.insert(&self.meta, "key", layout::value(&check.unwrap_or_default()));
             batch.insert(&self.meta, "folded", layout::value(&0_u64));
             batch.commit().map_err(engine_error)?;
-            return Ok(Meta { folded: 0, same_rules: true });
+            return Ok(Meta { folded: 0, latest: Time::default(), same_rules: true });
         };
+        if format < FORMAT {
+            // Made again, as if by other rules: what they hold is read by nobody.
+            let latest = Time::default();
+            return Ok(Meta { folded: 0, latest, same_rules: false });
+        }
         if format > FORMAT {
             let what = format!("the ledger in `{}`", folder.display());
             return Err(Error::NewerVersion { what, found: format.into(), known: FORMAT.into() });
@@ -111,7 +165,8 @@ impl Tables {
         }
         let rules: Option<String> = self.read_meta("rules", folder)?;
         let folded = self.folded(&self.db.snapshot())?;
-        Ok(Meta { folded, same_rules: rules.as_deref() == Some(RULES_VERSION) })
+        let latest = self.read_meta("latest", folder)?.unwrap_or_default();
+        Ok(Meta { folded, latest, same_rules: rules.as_deref() == Some(RULES_VERSION) })
     }
 
     fn read_meta<T: serde::de::DeserializeOwned>(
@@ -130,12 +185,8 @@ impl Tables {
         self.db.persist(PersistMode::SyncAll)
     }
 
-    pub(crate) fn snapshot(&self) -> fjall::Snapshot {
-        self.db.snapshot()
-    }
-
     /// The position that the rows in `snapshot` stand for.
-    pub(crate) fn folded(&self, snapshot: &fjall::Snapshot) -> Result<Position, Error> {
+    pub(crate) fn folded(&self, snapshot: &Snapshot) -> Result<Position, Error> {
         let value = snapshot.get(&self.meta, "folded").map_err(engine_error)?;
         match value.map(|value| layout::row(&value)) {
             Some(Ok(folded)) => Ok(folded),
@@ -151,27 +202,100 @@ impl Tables {
         }
     }
 
-    /// Puts all rows of `overlay` and its position, at once and durably.
-    pub(crate) fn commit(&self, overlay: &Overlay) -> Result<(), Error> {
-        let Overlay { messages, taps, channels, numbers, templates, groups, dead, position } =
+    /// The pieces that there are now.
+    pub(crate) fn pieces(&self) -> Pieces {
+        Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The newest piece, made if there is none for `latest`.
+    fn newest(&self, latest: Time) -> Result<Piece, Error> {
+        let epoch = latest.0.div_euclid(PIECE);
+        if let Some(piece) = self.pieces().first().filter(|piece| piece.epoch >= epoch) {
+            return Ok(piece.clone());
+        }
+        let piece = Piece::open(&self.db, epoch).map_err(engine_error)?;
+        let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
+        let all = std::iter::once(piece.clone()).chain(pieces.iter().cloned()).collect();
+        *pieces = Arc::new(all);
+        Ok(piece)
+    }
+
+    /// The stored row of a message.
+    pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
+        find(&self.pieces(), |piece| &piece.messages, key)
+    }
+
+    /// The stored row of a tap.
+    pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
+        find(&self.pieces(), |piece| &piece.taps, key)
+    }
+
+    /// The messages of a channel, sorted by key.
+    pub(crate) fn messages_of(&self, channel: &ChannelId) -> Merged {
+        let prefix = layout::channel(channel);
+        let (pieces, snapshot) = self.moment();
+        Merged::new(pieces.iter().map(|piece| snapshot.prefix(&piece.messages, &prefix)).collect())
+    }
+
+    /// The taps of a channel, sorted by key.
+    pub(crate) fn taps_of(&self, channel: &ChannelId) -> Merged {
+        let prefix = layout::channel(channel);
+        let (pieces, snapshot) = self.moment();
+        Merged::new(pieces.iter().map(|piece| snapshot.prefix(&piece.taps, &prefix)).collect())
+    }
+
+    /// The pieces and a snapshot of the same moment.
+    pub(crate) fn moment(&self) -> (Pieces, Snapshot) {
+        // A piece that is made between the two has nothing in it that the snapshot could see.
+        let pieces = self.pieces();
+        (pieces, self.db.snapshot())
+    }
+
+    /// Puts all rows of `overlay` and its position, at once and durably. Says how many changes
+    /// were left out because a sum would have left its range.
+    pub(crate) fn commit(&self, overlay: &Overlay, folder: &Path) -> Result<u64, Error> {
+        let Overlay { messages, taps, channels, cells, groups, dead, position, latest, .. } =
             overlay;
-        let batch = OwnedWriteBatch::with_capacity(self.db.clone(), overlay.rows() + 1);
+        // What failed after it had been done is done: cells must not change twice.
+        if self.folded(&self.db.snapshot())? >= *position {
+            return Ok(0);
+        }
+        let messages = messages.sorted();
+        let batch = OwnedWriteBatch::with_capacity(self.db.clone(), messages.len() + taps.len());
         let mut batch = batch.durability(Some(PersistMode::SyncAll));
-        put_all(&mut batch, &self.messages, messages);
-        put_all(&mut batch, &self.taps, taps);
+        let piece = self.newest(*latest)?;
+        for (key, value) in messages {
+            batch.insert(&piece.messages, key, value);
+        }
+        for (key, row) in taps {
+            batch.insert(&piece.taps, key.as_slice(), layout::value(row));
+        }
         for (key, row) in channels {
             batch.insert(&self.channels, key.as_slice(), layout::value(row.as_ref()));
         }
-        for (keyspace, cells) in [(&self.numbers, numbers), (&self.templates, templates)] {
-            for (key, totals) in cells {
-                if totals.is_zero() {
-                    batch.remove(keyspace, key.as_slice());
-                } else {
-                    batch.insert(keyspace, key.as_slice(), layout::value(totals));
+        let mut overflows = 0;
+        for table in [CellTable::Numbers, CellTable::Templates] {
+            let rows = self.cells(table);
+            for (subject, changes) in cells.by_key(table) {
+                for changes in changes.chunk_by(|one, two| one.0 == two.0) {
+                    let Some((day, ..)) = changes.first() else { continue };
+                    let key = layout::day(subject, *day);
+                    let value = rows.get(&key).map_err(engine_error)?;
+                    let row = value.map(|value| layout::versioned(&value).and_then(Day::decode));
+                    let row = row.transpose().map_err(|error| layout_error(error, folder))?;
+                    let mut row = row.unwrap_or_default();
+                    for (_, place, change) in changes {
+                        overflows += u64::from(!row.add(place, change));
+                    }
+                    if row.is_empty() {
+                        batch.remove(rows, key);
+                    } else {
+                        batch.insert(rows, key, row.encode(layout::VALUE_VERSION));
+                    }
                 }
             }
         }
-        for key in groups.keys() {
+        for key in groups {
             batch.insert(&self.groups, key.as_slice(), []);
         }
         for (key, is_dead) in dead {
@@ -182,36 +306,111 @@ impl Tables {
             }
         }
         batch.insert(&self.meta, "folded", layout::value(position));
-        batch.commit().map_err(engine_error)
+        batch.insert(&self.meta, "latest", layout::value(latest));
+        batch.commit().map_err(engine_error)?;
+        if overflows > 0 {
+            tracing::error!(
+                ledger.overflows = overflows,
+                "sums would have left the range of 64 bits and were left as they are"
+            );
+        }
+        Ok(overflows)
     }
 
     /// The digest of everything in the tables.
-    pub(crate) fn digest(&self) -> Result<Digest, Error> {
-        let snapshot = self.db.snapshot();
+    pub(crate) fn digest(&self, folder: &Path) -> Result<Digest, Error> {
+        let damaged = |error| layout_error(error, folder);
+        let (pieces, snapshot) = self.moment();
         let mut digester = Digester::new(self.folded(&snapshot)?);
-        for (table, keyspace) in [
-            (Table::Messages, &self.messages),
-            (Table::Taps, &self.taps),
-            (Table::Channels, &self.channels),
-            (Table::Numbers, &self.numbers),
-            (Table::Templates, &self.templates),
-        ] {
-            for guard in snapshot.iter(keyspace) {
-                let (key, value) = guard.into_inner().map_err(engine_error)?;
+        let states: [(Table, fn(&Piece) -> &Keyspace); 2] =
+            [(Table::Messages, |piece| &piece.messages), (Table::Taps, |piece| &piece.taps)];
+        for (table, of) in states {
+            for row in Merged::new(pieces.iter().map(|piece| snapshot.iter(of(piece))).collect()) {
+                let (key, value) = row?;
                 // There is one version of values so far: what is stored is in the newest one.
                 digester.row(table, &key, &value);
+            }
+        }
+        for guard in snapshot.iter(&self.channels) {
+            let (key, value) = guard.into_inner().map_err(engine_error)?;
+            digester.row(Table::Channels, &key, &value);
+        }
+        for table in [CellTable::Numbers, CellTable::Templates] {
+            for guard in snapshot.iter(self.cells(table)) {
+                let (key, value) = guard.into_inner().map_err(engine_error)?;
+                let (subject, day) = layout::read_day(&key).map_err(damaged)?;
+                let row = layout::versioned(&value).and_then(Day::decode).map_err(damaged)?;
+                for (place, totals) in row.cells() {
+                    let atom = place.atom(day);
+                    let key = layout::cell_key(table, subject, atom, place);
+                    digester.row(table.into(), &key, &layout::value(totals));
+                }
             }
         }
         Ok(digester.finish())
     }
 }
 
-/// Puts the rows in the order of their keys, which is what the engine likes best.
-fn put_all<T: Serialize>(batch: &mut OwnedWriteBatch, keyspace: &Keyspace, rows: &Hashed<T>) {
-    let mut rows: Vec<_> = rows.iter().collect();
-    rows.sort_unstable_by_key(|(key, _)| *key);
-    for (key, row) in rows {
-        batch.insert(keyspace, key.as_slice(), layout::value(row));
+/// The row at `key`, from the newest piece that has it.
+fn find(
+    pieces: &[Piece],
+    of: impl Fn(&Piece) -> &Keyspace,
+    key: &[u8],
+) -> Result<Option<Slice>, Error> {
+    for piece in pieces {
+        if let Some(value) = of(piece).get(key).map_err(engine_error)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// The rows of several pieces, sorted by key; of several with the same key that of the newest.
+pub(crate) struct Merged {
+    /// The newest first.
+    pieces: Vec<(fjall::Iter, Option<Stored>)>,
+    started: bool,
+}
+
+impl Merged {
+    /// `pieces`, the newest first.
+    pub(crate) fn new(pieces: Vec<fjall::Iter>) -> Self {
+        let pieces = pieces.into_iter().map(|piece| (piece, None)).collect();
+        Self { pieces, started: false }
+    }
+
+    fn step(&mut self) -> Result<Option<Stored>, Error> {
+        let next = |iter: &mut fjall::Iter| {
+            iter.next().map(fjall::Guard::into_inner).transpose().map_err(engine_error)
+        };
+        if !std::mem::replace(&mut self.started, true) {
+            for (iter, head) in &mut self.pieces {
+                *head = next(iter)?;
+            }
+        }
+        let heads = self.pieces.iter().filter_map(|(_, head)| head.as_ref());
+        // Of equal keys `min_by` takes the first, which is the newest.
+        let Some(key) = heads.map(|(key, _)| key).min().cloned() else { return Ok(None) };
+        let mut found = None;
+        for (iter, head) in &mut self.pieces {
+            if let Some(row) = head.take_if(|(other, _)| *other == key) {
+                found.get_or_insert(row);
+                *head = next(iter)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Iterator for Merged {
+    type Item = Result<Stored, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().transpose();
+        if step.as_ref().is_some_and(Result::is_err) {
+            self.pieces.clear();
+        }
+        step
     }
 }
 
@@ -258,7 +457,7 @@ impl Slot {
         let mut slot = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         *slot = None;
         let tables = Tables::open(&self.folder)?;
-        let folded = tables.folded(&tables.snapshot())?;
+        let folded = tables.folded(&tables.db.snapshot())?;
         *slot = Some(tables);
         Ok(folded)
     }

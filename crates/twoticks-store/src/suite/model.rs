@@ -78,8 +78,8 @@ fn any_message() -> impl Strategy<Value = Event> {
                 time,
                 status,
                 error,
-                pricing,
-                claim,
+                pricing: pricing.map(Into::into),
+                claim: claim.map(Into::into),
             })
         },
     )

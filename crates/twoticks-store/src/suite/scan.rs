@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use twoticks_core::event::{Category, Event, MessageEvent, Status};
 use twoticks_core::ids::ChannelId;
-use twoticks_core::message::{Change, Message};
+use twoticks_core::message::Message;
 use twoticks_core::model::Model;
 use twoticks_core::totals::{Atom, Cell, Totals};
 use twoticks_core::window::Window;
@@ -48,11 +48,18 @@ fn counted(rows: &[Row]) -> BTreeMap<Cell, Totals> {
     for row in rows {
         let Row::Message(key, row, channel) = row else { unreachable!("a cell") };
         let nothing = Message::default();
-        nothing.contribute_change(channel, &row.row, channel, key, &mut |cell, change| {
-            let Change::Add(totals) = change else { unreachable!("taken from nothing") };
-            let sum = cells.entry(cell).or_default();
-            *sum = std::mem::take(sum).checked_add(totals).unwrap();
-        });
+        nothing.contribute_change(
+            channel,
+            &row.row,
+            channel,
+            key,
+            &mut |filing, measure, times| {
+                assert_eq!(times, 1, "nothing can be taken from nothing");
+                for cell in filing.cells() {
+                    assert!(cells.entry(cell).or_default().count(measure, times));
+                }
+            },
+        );
     }
     cells
 }

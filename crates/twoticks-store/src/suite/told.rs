@@ -52,7 +52,7 @@ pub(crate) fn status(of: &str, id: u8, status: Status, seconds: i64) -> Event {
 
 pub(crate) fn send(of: &str, id: u8, seconds: i64) -> Event {
     let claim = Claim { source: Source::Send, template: Some(template()), campaign: None };
-    Event::Message(MessageEvent { claim: Some(claim), ..message(of, id, seconds, None) })
+    Event::Message(MessageEvent { claim: Some(claim.into()), ..message(of, id, seconds, None) })
 }
 
 pub(crate) fn opt_in(of: &str, seconds: i64) -> Event {

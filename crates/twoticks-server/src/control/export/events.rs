@@ -116,7 +116,7 @@ impl Row {
     }
 
     fn claim(&self) -> Option<&Claim> {
-        self.message_event()?.claim.as_ref()
+        self.message_event()?.claim.as_deref()
     }
 
     fn sign(&self) -> Option<&Sign> {
@@ -135,7 +135,7 @@ impl Row {
     }
 
     fn pricing(&self) -> Option<&Pricing> {
-        self.message_event()?.pricing.as_ref()
+        self.message_event()?.pricing.as_deref()
     }
 }
 

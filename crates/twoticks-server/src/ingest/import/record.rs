@@ -94,7 +94,7 @@ pub(super) fn send(context: &Context<'_>, told: &Map<String, Value>) -> Result<T
     let claim = Claim { source: Source::Import, template, campaign: fields.text("campaign")? };
     let event = MessageEvent {
         status: Some(Status::Accepted),
-        claim: Some(claim),
+        claim: Some(claim.into()),
         ..bare(context, sender, &wamid, time)
     };
     let mut out = Translated::default();
@@ -128,8 +128,8 @@ pub(super) fn status(context: &Context<'_>, told: &Map<String, Value>) -> Result
         status: Some(status),
         error: error.filter(|_| status == Status::Failed),
         // On `sent` a price is a forecast.
-        pricing: pricing.filter(|_| is_delivery),
-        claim,
+        pricing: pricing.filter(|_| is_delivery).map(Into::into),
+        claim: claim.map(Into::into),
         ..bare(context, sender, &wamid, time)
     };
     let mut out = Translated::default();

@@ -88,10 +88,10 @@ fn status(
         status: Some(status),
         error: told.error.as_ref().and_then(|e| e.code).filter(|_| status == Status::Failed),
         pricing: match &told.pricing {
-            Some(pricing) if is_delivery => priced(place, pricing, out),
+            Some(pricing) if is_delivery => priced(place, pricing, out).map(Into::into),
             _ => None,
         },
-        claim: claim(place, told, out),
+        claim: claim(place, told, out).map(Into::into),
     };
     out.count(context, place, Event::Message(event));
 }

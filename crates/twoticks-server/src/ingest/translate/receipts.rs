@@ -102,7 +102,7 @@ fn status(
         status: Some(status),
         error,
         pricing: None,
-        claim: claim(context, sender, place, told, out),
+        claim: claim(context, sender, place, told, out).map(Into::into),
     };
     out.count(context, place, Event::Message(event));
     Ok(())

@@ -59,7 +59,7 @@ pub(super) async fn filled(seed: u64) -> Server {
             let campaign = (roll(2) == 0).then(|| text("spring"));
             let template = (roll(6) > 0).then(|| template(roll(2)));
             let campaign = campaign.filter(|_| template.is_some());
-            let claim = Some(Claim { source: Source::Send, template, campaign });
+            let claim = Some(Claim { source: Source::Send, template, campaign }.into());
             events.push(Event::Message(MessageEvent { claim, ..told(None, sent) }));
         }
         for person in 0..participant.max(1) {
@@ -87,7 +87,7 @@ pub(super) async fn filled(seed: u64) -> Server {
                         cost,
                     };
                     let delivered = sent.plus(roll(3_600_000));
-                    tell(Status::Delivered, delivered, None, Some(pricing));
+                    tell(Status::Delivered, delivered, None, Some(pricing.into()));
                     if roll(2) == 0 {
                         tell(Status::Read, delivered.plus(roll(3 * 3_600_000)), None, None);
                     }

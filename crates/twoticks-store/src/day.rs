@@ -1,0 +1,470 @@
+//! The cells of one subject (a number, or a template) and one UTC day, as one row.
+//!
+//! A question about three months reads ninety rows, and a commit that touches a template's whole
+//! day writes one. What cells have beside plain sums (buttons, charges, error codes, currencies)
+//! is written once per row and named by its index. The format, behind the version byte:
+//!
+//! `extras: count, each a code and its fields | campaigns: count, texts | cells: count, each:`
+//! `quarter (1) | side and what (1) | campaign | mask (1), a sum for each bit | extras: count,`
+//! `each an index and a sum`. Counts, indices and sums are LEB128, sums zigzag. A campaign is 0,
+//! or 1 + its index. Extras, campaigns and cells are sorted, and there are none that count
+//! nothing, so that equal rows have equal bytes.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+use twoticks_core::event::{Button, ButtonKind, Pricing};
+use twoticks_core::ids::Text;
+use twoticks_core::totals::{Atom, Charge, Clicks, Measure, Totals};
+
+use crate::layout::LayoutError;
+
+/// How many atoms a day has.
+pub(crate) const ATOMS: i32 = 96;
+
+/// The day in which an atom lies, counted from 1970-01-01.
+pub(crate) fn of(atom: Atom) -> i32 {
+    atom.0.div_euclid(ATOMS)
+}
+
+/// What a cell can have beside its plain sums.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Extra {
+    /// Failures with this code.
+    Failed(i64),
+    /// Taps of this button.
+    Clicked(Button),
+    /// First taps of this button.
+    ClickedFirst(Button),
+    /// Deliveries charged as this.
+    Charged(Charge),
+    /// Millionths of this currency.
+    Cost(Text),
+}
+
+/// The plain sums: accepted, sent, delivered, read, played, late.
+const PLAIN: usize = 6;
+
+/// The sums of a cell; what is beside the plain ones is named by an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    plain: [i64; PLAIN],
+    /// Sorted by index once they are in a row; none is zero then.
+    extras: SmallVec<[(u32, i64); 2]>,
+}
+
+impl Sums {
+    /// Counts `measure` so many `times`. `index` gives extras their indices.
+    pub(crate) fn count(
+        &mut self,
+        measure: Measure<'_>,
+        times: i64,
+        index: &mut impl FnMut(Measure<'_>) -> SmallVec<[(u32, i64); 2]>,
+    ) {
+        let plain = match measure {
+            Measure::Accepted => Some(0),
+            Measure::Sent => Some(1),
+            Measure::Delivered(_) => Some(2),
+            Measure::Read => Some(3),
+            Measure::Played => Some(4),
+            Measure::Late => Some(5),
+            Measure::Failed(_) | Measure::Clicked(..) => None,
+        };
+        // Changes of one overlay are far below the range: amounts are bounded by `Cost`.
+        if let Some(sum) = plain.and_then(|plain| self.plain.get_mut(plain)) {
+            *sum += times;
+        }
+        if matches!(
+            measure,
+            Measure::Delivered(Some(_)) | Measure::Failed(_) | Measure::Clicked(..)
+        ) {
+            for (index, by) in index(measure) {
+                self.bump(index, by * times);
+            }
+        }
+    }
+
+    fn bump(&mut self, index: u32, by: i64) {
+        match self.extras.iter_mut().find(|(known, _)| *known == index) {
+            Some((_, sum)) => *sum += by,
+            None => self.extras.push((index, by)),
+        }
+    }
+
+    /// Adds `totals`. `index` gives extras their indices.
+    pub(crate) fn add(&mut self, totals: &Totals, mut index: impl FnMut(Extra) -> u32) {
+        let Totals { accepted, sent, delivered, read, played, late, .. } = totals;
+        let plain = [accepted, sent, delivered, read, played, late];
+        for (sum, by) in self.plain.iter_mut().zip(plain) {
+            *sum += by;
+        }
+        each_extra(totals, |extra, by| self.bump(index(extra), by));
+    }
+
+    /// The sums as they are asked for.
+    pub(crate) fn totals(&self, extras: &[Extra]) -> Totals {
+        let [accepted, sent, delivered, read, played, late] = self.plain;
+        let mut totals =
+            Totals { accepted, sent, delivered, read, played, late, ..Totals::default() };
+        for (index, by) in self.extras.iter().filter(|(_, by)| *by != 0) {
+            match extras.get(usize::try_from(*index).unwrap_or(usize::MAX)) {
+                None => {}
+                Some(Extra::Failed(code)) => drop(totals.failures.insert(*code, *by)),
+                Some(Extra::Charged(charge)) => drop(totals.charged.insert(charge.clone(), *by)),
+                Some(Extra::Cost(currency)) => drop(totals.cost.insert(currency.clone(), *by)),
+                Some(Extra::Clicked(button)) => {
+                    totals.clicks.entry(button.clone()).or_default().all = *by;
+                }
+                Some(Extra::ClickedFirst(button)) => {
+                    totals.clicks.entry(button.clone()).or_default().unique = *by;
+                }
+            }
+        }
+        totals
+    }
+}
+
+/// The extras of a measure counted once.
+pub(crate) fn extras_of(measure: Measure<'_>) -> SmallVec<[(Extra, i64); 2]> {
+    let mut extras = SmallVec::new();
+    match measure {
+        Measure::Failed(code) => extras.push((Extra::Failed(code), 1)),
+        Measure::Clicked(button, is_first) => {
+            extras.push((Extra::Clicked(button.clone()), 1));
+            if is_first {
+                extras.push((Extra::ClickedFirst(button.clone()), 1));
+            }
+        }
+        Measure::Delivered(Some(pricing)) => {
+            extras.push((Extra::Charged(Charge::from(pricing)), 1));
+            let Pricing { cost, .. } = pricing;
+            if let Some(cost) = cost.as_ref().filter(|cost| cost.micros() != 0) {
+                extras.push((Extra::Cost(cost.currency().clone()), cost.micros()));
+            }
+        }
+        _ => {}
+    }
+    extras
+}
+
+fn each_extra(totals: &Totals, mut visit: impl FnMut(Extra, i64)) {
+    let Totals { failures, clicks, charged, cost, .. } = totals;
+    failures.iter().for_each(|(code, by)| visit(Extra::Failed(*code), *by));
+    for (button, Clicks { all, unique }) in clicks {
+        if *all != 0 {
+            visit(Extra::Clicked(button.clone()), *all);
+        }
+        if *unique != 0 {
+            visit(Extra::ClickedFirst(button.clone()), *unique);
+        }
+    }
+    charged.iter().for_each(|(charge, by)| visit(Extra::Charged(charge.clone()), *by));
+    cost.iter().for_each(|(currency, by)| visit(Extra::Cost(currency.clone()), *by));
+}
+
+/// Where in its subject and day a cell is; sorted by time first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The quarter of an hour, from 0 to 95.
+    pub(crate) quarter: u8,
+    /// The side of the opt-in: 0 before, 1 after.
+    pub(crate) side: u8,
+    /// The attribution, or the category, as `layout` codes it.
+    pub(crate) what: u8,
+    /// The campaign; none for numbers.
+    pub(crate) campaign: Option<Text>,
+}
+
+impl Place {
+    /// The atom that it is at, on `day`.
+    pub(crate) fn atom(&self, day: i32) -> Atom {
+        Atom(day.wrapping_mul(ATOMS).wrapping_add(i32::from(self.quarter)))
+    }
+}
+
+/// A row that is being changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Day(BTreeMap<Place, Totals>);
+
+impl Day {
+    /// Reads what [`Day::encode`] wrote.
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, LayoutError> {
+        let reader = Reader::new(row)?;
+        let mut cells = BTreeMap::new();
+        let (extras, campaigns) = (reader.extras.clone(), reader.campaigns.clone());
+        for cell in reader {
+            let Cell { quarter, side, what, campaign, sums } = cell?;
+            let campaign = campaign.and_then(|index| campaigns.get(index)).cloned();
+            cells.insert(Place { quarter, side, what, campaign }, sums.totals(&extras));
+        }
+        Ok(Self(cells))
+    }
+
+    /// Adds `change` to a cell; `false`, and nothing is changed, if a sum would leave the range of
+    /// `i64`.
+    #[must_use]
+    pub(crate) fn add(&mut self, place: &Place, change: &Totals) -> bool {
+        let known = self.0.get(place).cloned().unwrap_or_default();
+        match known.checked_add(change) {
+            None => return false,
+            Some(sum) if sum.is_zero() => drop(self.0.remove(place)),
+            Some(sum) => drop(self.0.insert(place.clone(), sum)),
+        }
+        true
+    }
+
+    /// The cells, sorted.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (&Place, &Totals)> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The row, behind `version`.
+    pub(crate) fn encode(&self, version: u8) -> Vec<u8> {
+        let mut extras = BTreeMap::new();
+        let mut campaigns = BTreeMap::new();
+        for (place, totals) in &self.0 {
+            each_extra(totals, |extra, _| {
+                extras.insert(extra, 0);
+            });
+            campaigns.extend(place.campaign.iter().map(|campaign| (campaign.clone(), 0)));
+        }
+        for (index, known) in (0..).zip(extras.values_mut()) {
+            *known = index;
+        }
+        for (index, known) in (0..).zip(campaigns.values_mut()) {
+            *known = index;
+        }
+        let mut out = vec![version];
+        put(&mut out, extras.len() as u64);
+        extras.keys().for_each(|extra| put_extra(&mut out, extra));
+        put(&mut out, campaigns.len() as u64);
+        campaigns.keys().for_each(|campaign| put_text(&mut out, campaign));
+        put(&mut out, self.0.len() as u64);
+        for (Place { quarter, side, what, campaign }, totals) in &self.0 {
+            out.extend_from_slice(&[*quarter, side << 4 | what]);
+            let campaign = campaign.as_ref().and_then(|campaign| campaigns.get(campaign));
+            put(&mut out, campaign.map_or(0, |index| index + 1));
+            let mut sums = Sums::default();
+            sums.add(totals, |extra| extras.get(&extra).copied().unwrap_or_default());
+            let set = sums.plain.iter().enumerate().filter(|(_, sum)| **sum != 0);
+            out.push(set.clone().fold(0, |mask, (bit, _)| mask | 1 << bit));
+            set.for_each(|(_, sum)| put_signed(&mut out, *sum));
+            sums.extras.retain(|(_, sum)| *sum != 0);
+            sums.extras.sort_unstable();
+            put(&mut out, sums.extras.len() as u64);
+            for (index, sum) in &sums.extras {
+                put(&mut out, u64::from(*index));
+                put_signed(&mut out, *sum);
+            }
+        }
+        out
+    }
+}
+
+/// Sums cells of a row that lie in one window, without making totals of each.
+#[derive(Default)]
+pub(crate) struct Adder(Sums);
+
+impl Adder {
+    /// Adds a cell; `false` if a sum leaves the range of `i64`.
+    #[must_use]
+    pub(crate) fn add(&mut self, sums: &Sums) -> bool {
+        for (sum, by) in self.0.plain.iter_mut().zip(sums.plain) {
+            let Some(added) = sum.checked_add(by) else { return false };
+            *sum = added;
+        }
+        for (index, by) in &sums.extras {
+            match self.0.extras.iter_mut().find(|(known, _)| known == index) {
+                None => self.0.extras.push((*index, *by)),
+                Some((_, sum)) => {
+                    let Some(added) = sum.checked_add(*by) else { return false };
+                    *sum = added;
+                }
+            }
+        }
+        true
+    }
+
+    /// What has been added since the last time.
+    pub(crate) fn take(&mut self, extras: &[Extra]) -> Totals {
+        std::mem::take(&mut self.0).totals(extras)
+    }
+}
+
+/// A cell as it stands in a row.
+pub(crate) struct Cell {
+    pub(crate) quarter: u8,
+    pub(crate) side: u8,
+    pub(crate) what: u8,
+    /// An index of the row's campaigns.
+    pub(crate) campaign: Option<usize>,
+    pub(crate) sums: Sums,
+}
+
+/// Reads a row, cell by cell.
+pub(crate) struct Reader<'a> {
+    pub(crate) extras: Vec<Extra>,
+    pub(crate) campaigns: Vec<Text>,
+    rest: &'a [u8],
+    left: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// `row` is what stands behind the version byte.
+    pub(crate) fn new(row: &'a [u8]) -> Result<Self, LayoutError> {
+        let mut rest = row;
+        let read = |rest: &mut &'a [u8]| {
+            let mut extras = Vec::new();
+            for _ in 0..get(rest)? {
+                extras.push(get_extra(rest)?);
+            }
+            let mut campaigns = Vec::new();
+            for _ in 0..get(rest)? {
+                campaigns.push(get_text(rest)?);
+            }
+            Some((extras, campaigns, get(rest)?))
+        };
+        let (extras, campaigns, left) = read(&mut rest).ok_or(LayoutError::Row)?;
+        Ok(Self { extras, campaigns, rest, left })
+    }
+
+    fn cell(&mut self) -> Option<Cell> {
+        let rest = &mut self.rest;
+        let (&[quarter, file, ..], behind) = (rest.first_chunk::<2>()?, rest.get(2..)?);
+        *rest = behind;
+        let campaign = get(rest)?.checked_sub(1).map(usize::try_from).transpose().ok()?;
+        let (&mask, behind) = rest.split_first()?;
+        *rest = behind;
+        let mut sums = Sums::default();
+        for (bit, sum) in sums.plain.iter_mut().enumerate() {
+            if mask & 1 << bit != 0 {
+                *sum = get_signed(rest)?;
+            }
+        }
+        for _ in 0..get(rest)? {
+            let index = u32::try_from(get(rest)?).ok()?;
+            sums.extras.push((index, get_signed(rest)?));
+        }
+        Some(Cell { quarter, side: file >> 4, what: file & 15, campaign, sums })
+    }
+}
+
+impl Iterator for Reader<'_> {
+    type Item = Result<Cell, LayoutError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let cell = self.cell().ok_or(LayoutError::Row);
+        if cell.is_err() {
+            self.left = 0;
+        }
+        Some(cell)
+    }
+}
+
+/// The codes are stored and never reused.
+fn put_extra(out: &mut Vec<u8>, extra: &Extra) {
+    let mut button = |code, Button { kind, text }: &Button| {
+        let kind = match kind {
+            ButtonKind::QuickReply => 0,
+            ButtonKind::Url => 1,
+            ButtonKind::PhoneNumber => 2,
+            ButtonKind::Interactive => 3,
+        };
+        out.extend_from_slice(&[code, kind]);
+        put_text(out, text);
+    };
+    match extra {
+        Extra::Clicked(clicked) => button(2, clicked),
+        Extra::ClickedFirst(clicked) => button(3, clicked),
+        Extra::Failed(code) => {
+            out.push(1);
+            put_signed(out, *code);
+        }
+        Extra::Charged(Charge { category, kind, model }) => {
+            out.push(4);
+            for text in [category, kind, model] {
+                put_text(out, text);
+            }
+        }
+        Extra::Cost(currency) => {
+            out.push(5);
+            put_text(out, currency);
+        }
+    }
+}
+
+fn get_extra(rest: &mut &[u8]) -> Option<Extra> {
+    let (&code, behind) = rest.split_first()?;
+    *rest = behind;
+    let button = |rest: &mut &[u8]| {
+        let (&kind, behind) = rest.split_first()?;
+        *rest = behind;
+        let kind = match kind {
+            0 => ButtonKind::QuickReply,
+            1 => ButtonKind::Url,
+            2 => ButtonKind::PhoneNumber,
+            3 => ButtonKind::Interactive,
+            _ => return None,
+        };
+        Some(Button { kind, text: get_text(rest)? })
+    };
+    Some(match code {
+        1 => Extra::Failed(get_signed(rest)?),
+        2 => Extra::Clicked(button(rest)?),
+        3 => Extra::ClickedFirst(button(rest)?),
+        4 => {
+            let (category, kind) = (get_text(rest)?, get_text(rest)?);
+            Extra::Charged(Charge { category, kind, model: get_text(rest)? })
+        }
+        5 => Extra::Cost(get_text(rest)?),
+        _ => return None,
+    })
+}
+
+fn put_text(out: &mut Vec<u8>, text: &Text) {
+    put(out, text.as_str().len() as u64);
+    out.extend_from_slice(text.as_str().as_bytes());
+}
+
+fn get_text(rest: &mut &[u8]) -> Option<Text> {
+    let length = usize::try_from(get(rest)?).ok()?;
+    let (text, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    Text::new(std::str::from_utf8(text).ok()?).ok()
+}
+
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+pub(crate) fn get(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, behind) = rest.split_first()?;
+        *rest = behind;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put(out, (value << 1 ^ value >> 63).cast_unsigned());
+}
+
+pub(crate) fn get_signed(rest: &mut &[u8]) -> Option<i64> {
+    let value = get(rest)?;
+    Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+}

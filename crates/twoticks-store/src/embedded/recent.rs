@@ -1,0 +1,250 @@
+//! The messages that were touched last, in memory: most of what is told of a message comes within
+//! hours, so that most of it is taken in without asking the engine.
+//!
+//! Bounded: when it is full, what came first and is in the tables makes room. What is not there
+//! yet is never dropped, and how much of that there is, is bounded by who commits it.
+
+use hashbrown::HashTable;
+use twoticks_core::fold::Touched;
+use twoticks_core::ids::{ChannelId, Hash, PhoneNumber};
+use twoticks_core::message::{Message, MessageKey};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::layout;
+
+/// What a message takes here, in bytes, about: its state and its share of the index.
+pub(crate) const MESSAGE_BYTES: usize = 256;
+/// How many messages are looked at for one that can make room.
+const STEPS: usize = 64;
+
+/// Messages by number and hash.
+pub(crate) struct Recent {
+    slots: Vec<Slot>,
+    by_key: HashTable<u32>,
+    lines: Vec<Line>,
+    by_line: HashTable<u32>,
+    /// The line that was used last: what comes together concerns the same.
+    last_line: u32,
+    /// The slot that has to make room next.
+    hand: usize,
+    capacity: usize,
+    /// Slots that changed since the last commit began.
+    changed: Vec<u32>,
+    /// Counts the commits that have begun, from 1.
+    generation: u32,
+    /// How many of them have ended.
+    committed: u32,
+}
+
+struct Slot {
+    hash: Hash,
+    line: u32,
+    /// In which generation it changed last; 0 if it is as it was read.
+    generation: u32,
+    row: Touched<Message>,
+}
+
+/// A number of a channel.
+struct Line {
+    channel: ChannelId,
+    number: PhoneNumber,
+    /// What the keys of its messages begin with.
+    key: Vec<u8>,
+}
+
+/// A message's place here.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    line: u32,
+    hash: Hash,
+}
+
+impl Recent {
+    /// Room for so many messages, and for those that are not in the tables yet.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            by_key: HashTable::new(),
+            lines: Vec::new(),
+            by_line: HashTable::new(),
+            last_line: 0,
+            hand: 0,
+            capacity,
+            changed: Vec::new(),
+            generation: 1,
+            committed: 0,
+        }
+    }
+
+    /// Where `key` is or would be.
+    pub(crate) fn at(&mut self, key: &MessageKey) -> At {
+        let MessageKey { channel, number, message } = key;
+        At { line: self.line(channel, number), hash: *message }
+    }
+
+    fn line(&mut self, channel: &ChannelId, number: &PhoneNumber) -> u32 {
+        let is = |line: &Line| line.number == *number && line.channel == *channel;
+        if at(&self.lines, self.last_line).is_some_and(is) {
+            return self.last_line;
+        }
+        let Self { lines, by_line, .. } = self;
+        let hash = hash_of_line(channel, number);
+        let found = by_line.find(hash, |index| at(lines, *index).is_some_and(is)).copied();
+        let index = found.unwrap_or_else(|| {
+            let index = u32::try_from(lines.len()).expect("there are not that many numbers");
+            by_line.insert_unique(hash, index, |index| {
+                at(lines, *index).map_or(0, |line| hash_of_line(&line.channel, &line.number))
+            });
+            let key = layout::number(channel, number);
+            lines.push(Line { channel: channel.clone(), number: number.clone(), key });
+            index
+        });
+        self.last_line = index;
+        index
+    }
+
+    /// The message's row, if it is here.
+    pub(crate) fn get(&self, of: At) -> Option<&Touched<Message>> {
+        let slots = &self.slots;
+        let found = self.by_key.find(hash_of(of), |index| is_of(slots, *index, of))?;
+        at(slots, *found).map(|slot| &slot.row)
+    }
+
+    /// Keeps what was read from the tables.
+    pub(crate) fn keep(&mut self, of: At, row: Touched<Message>) {
+        self.insert(of, row, 0);
+    }
+
+    /// Puts a row that is to be committed.
+    pub(crate) fn put(&mut self, of: At, row: Touched<Message>) {
+        let slots = &self.slots;
+        let found = self.by_key.find(hash_of(of), |index| is_of(slots, *index, of)).copied();
+        let Some(index) = found else {
+            let index = self.insert(of, row, self.generation);
+            self.changed.push(index);
+            return;
+        };
+        let Some(slot) = at_mut(&mut self.slots, index) else { return };
+        slot.row = row;
+        if slot.generation != self.generation {
+            slot.generation = self.generation;
+            self.changed.push(index);
+        }
+    }
+
+    fn insert(&mut self, of: At, row: Touched<Message>, generation: u32) -> u32 {
+        let slot = Slot { hash: of.hash, line: of.line, generation, row };
+        let index = match self.make_room() {
+            None => {
+                self.slots.push(slot);
+                u32::try_from(self.slots.len() - 1).expect("memory for messages is bounded")
+            }
+            Some(index) => {
+                if let Some(place) = at_mut(&mut self.slots, index) {
+                    *place = slot;
+                }
+                index
+            }
+        };
+        let slots = &self.slots;
+        self.by_key.insert_unique(hash_of(of), index, |index| {
+            at(slots, *index).map_or(0, |slot| hash_of(At { line: slot.line, hash: slot.hash }))
+        });
+        index
+    }
+
+    /// A slot that can be used again, if there is no room for more.
+    fn make_room(&mut self) -> Option<u32> {
+        if self.slots.len() < self.capacity {
+            return None;
+        }
+        for _ in 0..STEPS {
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+            let slot = self.slots.get(self.hand)?;
+            if slot.generation <= self.committed {
+                let index = u32::try_from(self.hand).ok()?;
+                let of = At { line: slot.line, hash: slot.hash };
+                if let Ok(entry) = self.by_key.find_entry(hash_of(of), |other| *other == index) {
+                    entry.remove();
+                }
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// How many messages are to be committed.
+    pub(crate) fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Begins a commit: calls `visit` with the key and the row of what has changed since the last
+    /// one began, in any order. Says the number of the commit.
+    pub(crate) fn begin_commit(
+        &mut self,
+        mut visit: impl FnMut(&[u8], &Hash, &Touched<Message>),
+    ) -> u32 {
+        for index in self.changed.drain(..) {
+            if let Some(slot) = at(&self.slots, index)
+                && let Some(line) = at(&self.lines, slot.line)
+            {
+                visit(&line.key, &slot.hash, &slot.row);
+            }
+        }
+        self.generation += 1;
+        self.generation - 1
+    }
+
+    /// The commit `number` and all before it have ended.
+    pub(crate) fn end_commit(&mut self, number: u32) {
+        self.committed = self.committed.max(number);
+    }
+
+    /// Whether the message is here and newer than in the tables, or may be.
+    pub(crate) fn is_newer(&self, of: At) -> bool {
+        let slots = &self.slots;
+        let found = self.by_key.find(hash_of(of), |index| is_of(slots, *index, of));
+        let slot = found.and_then(|index| at(slots, *index));
+        slot.is_some_and(|slot| slot.generation > self.committed)
+    }
+
+    /// Calls `visit` with every message of a channel that is newer than in the tables, or may be.
+    pub(crate) fn each_newer(
+        &self,
+        channel: &ChannelId,
+        visit: &mut dyn FnMut(&MessageKey, &Touched<Message>),
+    ) {
+        for slot in self.slots.iter().filter(|slot| slot.generation > self.committed) {
+            let line = at(&self.lines, slot.line).filter(|line| line.channel == *channel);
+            if let Some(Line { channel, number, key: _ }) = line {
+                let (channel, number) = (channel.clone(), number.clone());
+                visit(&MessageKey { channel, number, message: slot.hash }, &slot.row);
+            }
+        }
+    }
+}
+
+fn at<T>(all: &[T], index: u32) -> Option<&T> {
+    all.get(usize::try_from(index).ok()?)
+}
+
+fn at_mut<T>(all: &mut [T], index: u32) -> Option<&mut T> {
+    all.get_mut(usize::try_from(index).ok()?)
+}
+
+fn is_of(slots: &[Slot], index: u32, of: At) -> bool {
+    at(slots, index).is_some_and(|slot| slot.hash == of.hash && slot.line == of.line)
+}
+
+/// Hashes of messages are keyed and evenly spread: there is little left to do.
+fn hash_of(of: At) -> u64 {
+    let whole = u128::from_le_bytes(of.hash.0);
+    let [low, high] = [whole, whole >> 64].map(|half| (half & u128::from(u64::MAX)) as u64);
+    let mixed = u128::from(low ^ u64::from(of.line)) * u128::from(high | 1 << 63);
+    ((mixed >> 64) ^ mixed) as u64 ^ high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn hash_of_line(channel: &ChannelId, number: &PhoneNumber) -> u64 {
+    let seed = xxh3_64_with_seed(channel.as_str().as_bytes(), 0);
+    xxh3_64_with_seed(number.as_str().as_bytes(), seed)
+}

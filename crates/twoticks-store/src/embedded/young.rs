@@ -1,0 +1,325 @@
+//! The young part of the ledger, in memory, owned by the fold: what has changed and is not in the
+//! tables yet, and the messages that were touched last.
+//!
+//! What changed since the last commit is the active [`Overlay`]; what is being committed just now
+//! is the frozen one. Messages, taps and channels are whole rows: what is found first is what
+//! holds, and committing twice changes nothing. Cells are changes, to be added to what the tables
+//! have; whether the tables have the frozen ones already is told by the position that they stand
+//! for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use twoticks_core::channel::Channel;
+use twoticks_core::clock::Time;
+use twoticks_core::fold::{self, Rows, Touched};
+use twoticks_core::ids::ChannelId;
+use twoticks_core::message::{Message, MessageKey};
+use twoticks_core::tap::{Tap, TapKey};
+use twoticks_core::totals::{Cell, Filing, Measure, Totals};
+
+use crate::embedded::cells::Cells;
+use crate::embedded::recent::Recent;
+use crate::embedded::tables::{Tables, engine_error, layout_error};
+use crate::entry::Work;
+use crate::error::Error;
+use crate::journal::Position;
+use crate::layout;
+use crate::ledger::Counters;
+
+/// How many channels the fold remembers; beyond them it forgets all and reads them again.
+const CHANNELS_MAX: usize = 10_000;
+
+/// What has changed between two commits.
+#[derive(Default)]
+pub(crate) struct Overlay {
+    /// Keys and values of messages; there are none before it is frozen.
+    pub(crate) messages: Encoded,
+    pub(crate) taps: HashMap<Vec<u8>, Touched<Tap>>,
+    pub(crate) channels: BTreeMap<Vec<u8>, Arc<Channel>>,
+    pub(crate) cells: Cells,
+    pub(crate) groups: BTreeSet<Vec<u8>>,
+    /// Dead letters: `true` to be put, `false` to be removed.
+    pub(crate) dead: BTreeMap<Vec<u8>, bool>,
+    /// The position that it reaches; 0 while there is nothing in it.
+    pub(crate) position: Position,
+    /// The latest acceptance time up to there.
+    pub(crate) latest: Time,
+    /// Its number among the commits of messages.
+    commit: u32,
+}
+
+/// Keys and values, end to end.
+#[derive(Default)]
+pub(crate) struct Encoded {
+    bytes: Vec<u8>,
+    /// Where each key and each value ends.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Encoded {
+    fn push(&mut self, key: [&[u8]; 2], row: &impl serde::Serialize) {
+        for part in key {
+            self.bytes.extend_from_slice(part);
+        }
+        let end_of_key = self.bytes.len();
+        layout::put_value(&mut self.bytes, row);
+        let end = |length| u32::try_from(length).expect("an overlay is committed long before that");
+        self.ends.push((end(end_of_key), end(self.bytes.len())));
+    }
+
+    /// Keys and values in the order of the keys.
+    pub(crate) fn sorted(&self) -> Vec<(&[u8], &[u8])> {
+        let mut begin = 0;
+        let mut rows: Vec<_> = self
+            .ends
+            .iter()
+            .filter_map(|(key, value)| {
+                let (key, value) = (usize::try_from(*key).ok()?, usize::try_from(*value).ok()?);
+                let row = Some((self.bytes.get(begin..key)?, self.bytes.get(key..value)?));
+                begin = value;
+                row
+            })
+            .collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        rows
+    }
+}
+
+/// Everything that the fold keeps in memory.
+pub(crate) struct Young {
+    recent: Recent,
+    pub(crate) active: Overlay,
+    pub(crate) frozen: Option<Arc<Overlay>>,
+    channels: BTreeMap<ChannelId, Arc<Channel>>,
+    /// The position up to which everything is folded.
+    pub(crate) position: Position,
+    /// The latest acceptance time of what is folded: what a row's age is measured by, so that it
+    /// does not depend on which rows have been dropped already (counting rule 12).
+    pub(crate) latest: Time,
+    /// How many events of the entry behind `position` are folded: where to go on after a failure.
+    folded: usize,
+    pub(crate) counters: Counters,
+}
+
+impl Young {
+    /// Nothing young, over tables that stand for `position`; room for so many messages.
+    pub(crate) fn new(messages: usize, position: Position, latest: Time) -> Self {
+        Self {
+            recent: Recent::new(messages),
+            active: Overlay::default(),
+            frozen: None,
+            channels: BTreeMap::new(),
+            position,
+            latest,
+            folded: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Folds an entry, which has to be the next one. After an error it has to be called again with
+    /// the same entry, and goes on where it failed.
+    pub(crate) fn fold(
+        &mut self,
+        tables: &Tables,
+        folder: &Path,
+        position: Position,
+        work: &Work,
+    ) -> Result<(), Error> {
+        self.latest = self.latest.max(work.accepted);
+        if self.channels.len() > CHANNELS_MAX {
+            self.channels.clear();
+        }
+        while let Some(event) = work.events.get(self.folded) {
+            let accepted = self.latest;
+            let outcome = fold::apply(&mut Fold { young: self, tables, folder }, accepted, event)?;
+            self.folded += 1;
+            self.counters.count(outcome);
+        }
+        self.folded = 0;
+        self.counters.entries += 1;
+        self.counters.dead += work.dead as u64;
+        let active = &mut self.active;
+        if let (Some(channel), Some(group)) = (&work.channel, &work.group) {
+            active.groups.insert(layout::positioned(&layout::group(channel, group), position));
+        }
+        if work.dead > 0 {
+            active.dead.insert(layout::positioned(&[], position), true);
+        }
+        if let Some(resolved) = work.resolves.filter(|resolved| *resolved != position) {
+            active.dead.insert(layout::positioned(&[], resolved), false);
+        }
+        active.position = position;
+        self.position = position;
+        Ok(())
+    }
+
+    /// How many rows are to be committed.
+    pub(crate) fn rows(&self) -> usize {
+        let Overlay { taps, channels, cells, groups, dead, .. } = &self.active;
+        let few = taps.len() + channels.len() + groups.len() + dead.len();
+        self.recent.changed() + cells.count + few
+    }
+
+    /// Makes the active overlay the frozen one; `None` if there is one already, or nothing to do.
+    pub(crate) fn freeze(&mut self) -> Option<Arc<Overlay>> {
+        if self.frozen.is_some() || self.active.position == 0 {
+            return None;
+        }
+        let mut overlay = std::mem::take(&mut self.active);
+        let messages = &mut overlay.messages;
+        overlay.commit =
+            self.recent.begin_commit(|line, hash, row| messages.push([line, &hash.0], row));
+        overlay.latest = self.latest;
+        let frozen = Arc::new(overlay);
+        self.frozen = Some(Arc::clone(&frozen));
+        Some(frozen)
+    }
+
+    /// The frozen overlay is in the tables if they stand for `committed`.
+    pub(crate) fn thaw(&mut self, committed: Position) {
+        if let Some(frozen) = self.frozen.take_if(|frozen| frozen.position <= committed) {
+            self.recent.end_commit(frozen.commit);
+        }
+    }
+
+    /// What is not in the tables, the youngest first.
+    pub(crate) fn overlays(&self) -> impl DoubleEndedIterator<Item = &Overlay> {
+        std::iter::once(&self.active).chain(self.frozen.as_deref())
+    }
+
+    /// Opt-in and categories of a channel.
+    pub(crate) fn channel(
+        &self,
+        tables: &Tables,
+        folder: &Path,
+        channel: &ChannelId,
+    ) -> Result<Arc<Channel>, Error> {
+        if let Some(row) = self.channels.get(channel) {
+            return Ok(Arc::clone(row));
+        }
+        let key = layout::channel(channel);
+        if let Some(row) = self.overlays().find_map(|overlay| overlay.channels.get(&key)) {
+            return Ok(Arc::clone(row));
+        }
+        let value = tables.channels.get(&key).map_err(engine_error)?;
+        Ok(Arc::new(decoded(value.as_deref(), folder)?.unwrap_or_default()))
+    }
+}
+
+fn decoded<T: DeserializeOwned>(value: Option<&[u8]>, folder: &Path) -> Result<Option<T>, Error> {
+    value.map(layout::row).transpose().map_err(|error| layout_error(error, folder))
+}
+
+/// The rows, young and old, while an event is taken in.
+struct Fold<'a> {
+    young: &'a mut Young,
+    tables: &'a Tables,
+    folder: &'a Path,
+}
+
+impl Rows for Fold<'_> {
+    type Error = Error;
+
+    fn message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Error> {
+        let recent = &mut self.young.recent;
+        let at = recent.at(key);
+        if let Some(row) = recent.get(at) {
+            return Ok(Some(row.clone()));
+        }
+        let value = self.tables.message(&layout::message(key))?;
+        let row: Option<Touched<Message>> = decoded(value.as_deref(), self.folder)?;
+        if let Some(row) = &row {
+            recent.keep(at, row.clone());
+        }
+        Ok(row)
+    }
+
+    fn put_message(&mut self, key: &MessageKey, row: Touched<Message>) {
+        let at = self.young.recent.at(key);
+        self.young.recent.put(at, row);
+    }
+
+    fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Error> {
+        let key = layout::tap(key);
+        if let Some(row) = self.young.overlays().find_map(|overlay| overlay.taps.get(&key)) {
+            return Ok(Some(row.clone()));
+        }
+        decoded(self.tables.tap(&key)?.as_deref(), self.folder)
+    }
+
+    fn put_tap(&mut self, key: &TapKey, row: Touched<Tap>) {
+        self.young.active.taps.insert(layout::tap(key), row);
+    }
+
+    fn channel(&mut self, channel: &ChannelId) -> Result<Arc<Channel>, Error> {
+        if let Some(row) = self.young.channels.get(channel) {
+            return Ok(Arc::clone(row));
+        }
+        let row = self.young.channel(self.tables, self.folder, channel)?;
+        self.young.channels.insert(channel.clone(), Arc::clone(&row));
+        Ok(row)
+    }
+
+    fn put_channel(&mut self, channel: &ChannelId, row: Channel) {
+        let row = Arc::new(row);
+        self.young.active.channels.insert(layout::channel(channel), Arc::clone(&row));
+        self.young.channels.insert(channel.clone(), row);
+    }
+
+    fn add(&mut self, cell: Cell, change: &Totals) {
+        self.young.active.cells.add(&cell, change);
+    }
+
+    fn count(&mut self, filing: &Filing<'_>, measure: Measure<'_>, times: i64) {
+        self.young.active.cells.count(filing, measure, times);
+    }
+
+    fn each_message(
+        &mut self,
+        channel: &ChannelId,
+        visit: &mut dyn FnMut(&MessageKey, &Touched<Message>),
+    ) -> Result<(), Error> {
+        self.young.recent.each_newer(channel, visit);
+        for row in self.tables.messages_of(channel) {
+            let (key, value) = row?;
+            let key =
+                layout::read_message(&key).map_err(|error| layout_error(error, self.folder))?;
+            let at = self.young.recent.at(&key);
+            if !self.young.recent.is_newer(at)
+                && let Some(row) = decoded(Some(&value), self.folder)?
+            {
+                visit(&key, &row);
+            }
+        }
+        Ok(())
+    }
+
+    fn each_tap(
+        &mut self,
+        channel: &ChannelId,
+        visit: &mut dyn FnMut(&TapKey, &Touched<Tap>),
+    ) -> Result<(), Error> {
+        let damaged = |error| layout_error(error, self.folder);
+        let prefix = layout::channel(channel);
+        let young: Vec<&Overlay> = self.young.overlays().collect();
+        for (age, overlay) in young.iter().enumerate() {
+            for (key, row) in overlay.taps.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+                if !young.iter().take(age).any(|younger| younger.taps.contains_key(key)) {
+                    visit(&layout::read_tap(key).map_err(damaged)?, row);
+                }
+            }
+        }
+        for row in self.tables.taps_of(channel) {
+            let (key, value) = row?;
+            if !young.iter().any(|overlay| overlay.taps.contains_key(&*key))
+                && let Some(row) = decoded(Some(&value), self.folder)?
+            {
+                visit(&layout::read_tap(&key).map_err(damaged)?, &row);
+            }
+        }
+        Ok(())
+    }
+}
