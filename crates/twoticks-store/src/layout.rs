@@ -72,6 +72,13 @@ pub(crate) fn row<T: DeserializeOwned>(value: &[u8]) -> Result<T, LayoutError> {
     postcard::from_bytes(versioned(value)?).map_err(LayoutError::Value)
 }
 
+/// What stands behind the version byte and the acceptance time in the value of a `Touched`.
+pub(crate) fn untouched(value: &[u8]) -> &[u8] {
+    // A time is a varint: its last byte is the first without the highest bit.
+    let end = value.iter().skip(1).position(|byte| *byte < 0x80);
+    end.and_then(|end| value.get(end + 2..)).unwrap_or(value)
+}
+
 /// What stands behind the version byte of a value.
 pub(crate) fn versioned(value: &[u8]) -> Result<&[u8], LayoutError> {
     match value.split_first() {
