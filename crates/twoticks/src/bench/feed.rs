@@ -150,8 +150,8 @@ pub(super) const NO_TEMPLATE: u16 = u16::MAX;
 const TAP: u8 = 6;
 
 impl Fact {
-    pub(super) fn atom(&self) -> i64 {
-        i64::from(Atom::of(self.time).0)
+    pub(super) fn atom(&self) -> i32 {
+        Atom::of(self.time).0
     }
 }
 
@@ -195,6 +195,16 @@ impl Names {
                 .map(|(n, it)| (it.template.code.clone(), n))
                 .collect(),
         }
+    }
+
+    /// Channel and phone number of a fact.
+    pub(super) fn number(&self, fact: &Fact) -> &(String, String) {
+        self.numbers.get(usize::from(fact.number)).expect("facts have numbers of the cast")
+    }
+
+    /// Channel, code and language of its template.
+    pub(super) fn template(&self, fact: &Fact) -> Option<&(String, String, String)> {
+        self.templates.get(usize::from(fact.template))
     }
 
     /// A batch in its smallest form.

@@ -9,10 +9,14 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are for reading")]
 #![expect(dead_code, reason = "rows that use it follow")]
 
+mod clickhouse;
 mod feed;
+mod http;
 mod limit;
 mod meter;
 mod part;
+mod peers;
+mod postgres;
 mod report;
 mod store;
 
@@ -69,7 +73,11 @@ struct Row {
 }
 
 /// All rows, in the order in which they run.
-const ROWS: &[Row] = &[Row { name: "store", run: store::run }];
+const ROWS: &[Row] = &[
+    Row { name: "store", run: store::run },
+    Row { name: "postgres", run: peers::postgres },
+    Row { name: "clickhouse", run: peers::clickhouse },
+];
 
 fn row_name() -> clap::builder::PossibleValuesParser {
     ROWS.iter().map(|row| row.name).collect::<Vec<_>>().into()
@@ -81,6 +89,8 @@ struct Sizes {
     rounds: u32,
     events: u64,
     hostile_events: u64,
+    /// What ours and a peer are fed, from memory.
+    peer_events: u64,
 }
 
 impl Sizes {
@@ -94,13 +104,22 @@ impl Sizes {
             events,
             // It costs several times as much.
             hostile_events: events.div_ceil(if args.quick { 3 } else { 5 }),
+            peer_events: events.min(if args.quick { 60_000 } else { 500_000 }),
         }
     }
+}
+
+/// What to compare with, as far as it was given.
+struct Peers {
+    postgres: Option<String>,
+    clickhouse: Option<String>,
+    python: Option<PathBuf>,
 }
 
 /// A run of the benchmark.
 struct Bench {
     sizes: Sizes,
+    peers: Peers,
     /// Everything that is written is in it.
     folder: PathBuf,
 }
@@ -141,7 +160,12 @@ pub(crate) async fn run(args: &Args, as_json: bool) -> Result<bool> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let folder = folder.canonicalize().context("the folder is gone")?;
-    let mut bench = Bench { sizes: Sizes::of(args), folder };
+    let peers = Peers {
+        postgres: args.postgres.clone(),
+        clickhouse: args.clickhouse.clone(),
+        python: args.python.clone(),
+    };
+    let mut bench = Bench { sizes: Sizes::of(args), peers, folder };
     let mut report = Report::new(&bench.sizes, args);
     for row in ROWS {
         if !args.only.is_empty() && !args.only.iter().any(|name| name == row.name) {

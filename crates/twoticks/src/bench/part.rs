@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::feed::Spec;
-use super::{limit, store};
+use super::{clickhouse, limit, postgres, store};
 use crate::output;
 
 /// What one process measures.
@@ -20,6 +20,10 @@ pub(super) enum Part {
     Store { spec: Spec, folder: PathBuf },
     /// The limit of the store.
     Limit { spec: Spec, compress: bool, folder: PathBuf },
+    /// PostgreSQL.
+    Postgres { spec: Spec, dsn: String, connections: usize },
+    /// ClickHouse.
+    ClickHouse { spec: Spec, url: String, connections: usize },
 }
 
 /// Has `part` measured by another process.
@@ -56,6 +60,12 @@ pub(super) async fn run(part: &str) -> Result<()> {
         Part::Limit { spec, compress, folder } => {
             let limit = move || limit::run(&spec, compress, &folder);
             serde_json::to_value(tokio::task::spawn_blocking(limit).await??)?
+        }
+        Part::Postgres { spec, dsn, connections } => {
+            serde_json::to_value(postgres::measure(&spec, &dsn, connections).await?)?
+        }
+        Part::ClickHouse { spec, url, connections } => {
+            serde_json::to_value(clickhouse::measure(&spec, &url, connections).await?)?
         }
     };
     output::value(true, &measured)

@@ -62,6 +62,8 @@ pub(super) const KEYS: &[Key] = &[
         Goal::None,
     ),
     key("disk_bytes_per_message", "store", "disk: bytes kept per message", Goal::AtMost(150.0)),
+    key("postgres_ratio", "postgres", "events/s ÷ PostgreSQL's", Goal::AtLeast(8.0)),
+    key("clickhouse_ratio", "clickhouse", "events/s ÷ ClickHouse's", Goal::AtLeast(20.0)),
 ];
 
 /// What a row came to.
@@ -102,6 +104,7 @@ impl Report {
             "rounds": sizes.rounds,
             "events": sizes.events,
             "hostile_events": sizes.hostile_events,
+            "peer_events": sizes.peer_events,
             "machine": machine(),
         });
         Self { found: Vec::new(), missing: Vec::new(), has_failed: false, about }
@@ -159,7 +162,7 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut text = format!("{:<46} {:>12}  {:<16} \n", "what", "measured", "goal");
+        let mut text = format!("{:<46} {:>12}  goal\n", "what", "measured");
         for key in KEYS {
             let goal = key.goal.shown();
             let line = match self.of(key) {
@@ -203,11 +206,16 @@ fn flat(text: &mut String, name: &str, value: &Value) {
                 flat(text, format!("{name} {field}").trim_start(), value);
             }
         }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                flat(text, &format!("{name} {}", index + 1), value);
+            }
+        }
         Value::Number(number) if number.is_f64() => {
             let number = number.as_f64().unwrap_or_default();
-            text.push_str(&format!("  {name:<44} {number:>12.3}\n"));
+            text.push_str(&format!("  {name:<46} {number:>14.3}\n"));
         }
-        other => text.push_str(&format!("  {name:<44} {other:>12}\n")),
+        other => text.push_str(&format!("  {name:<46} {other:>14}\n")),
     }
 }
 

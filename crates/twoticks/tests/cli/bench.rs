@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_small_benchmark_of_the_store_has_every_key_and_says_what_is_missing() {
     let place = Place::new();
-    let only = ["bench", "--only", "store", "--events", "20000", "--rounds", "1"];
+    let only = ["bench", "--only", "store,postgres", "--events", "20000", "--rounds", "1"];
     let report = place.ask(&only);
     for key in ["store_cpu_ratio", "store_bytes_per_event", "disk_bytes_per_message"] {
         assert!(report[key].is_number(), "{key}: {report}");
@@ -17,6 +17,11 @@ fn a_small_benchmark_of_the_store_has_every_key_and_says_what_is_missing() {
     }
     let events = sides["ours"]["events"].as_u64().unwrap();
     assert!((19_000..21_000).contains(&events), "{events}");
+    for (key, why) in [("postgres_ratio", "no --postgres"), ("clickhouse_ratio", "--only")] {
+        assert!(report[key].is_null(), "{key}: {report}");
+        let said = report[format!("{key}_why")].as_str().unwrap();
+        assert!(said.contains(why), "{key}: {said}");
+    }
     // What it wrote is gone.
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
 }
