@@ -16,7 +16,7 @@ use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
 use crate::values::{
     access_key_id, button, category, channel_id, name, phone_number, seconds, text, uid,
 };
-use crate::{emulate, import};
+use crate::{bench, emulate, import};
 
 /// WhatsApp ROI metrics: speaks CAMS to the official SDKs and counts every webhook exactly once.
 #[derive(Debug, Parser)]
@@ -113,6 +113,12 @@ pub(crate) enum Command {
     Doctor,
     /// Prints the configuration that holds, without secrets.
     Config,
+    /// Measures the ledger and the doors against what this machine can do at all.
+    ///
+    /// Rows, yardsticks and goals are in `bench/README.md`. Everything is written into a folder of
+    /// its own below `--dir`, which is removed again. Exit status 1 if a row failed; a goal that
+    /// is not met is no failure, a peer that is not given is said.
+    Bench(bench::Args),
 }
 
 #[derive(Debug, Args)]

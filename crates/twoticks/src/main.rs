@@ -7,6 +7,7 @@
 //! `config`, the system's clock in `clock`, and nowhere else.
 
 mod args;
+mod bench;
 mod check;
 mod clock;
 mod commands;
@@ -88,6 +89,8 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         // It reads one file and needs no configuration.
         args::Command::Check(args) => return check::run(&args.file, as_json),
+        // It has a folder and a configuration of its own.
+        args::Command::Bench(args) => return Box::pin(bench::run(args, as_json)).await,
         _ => {}
     }
     let config = config::read(&overrides)?;
@@ -108,8 +111,9 @@ async fn run(cli: Cli) -> Result<bool> {
         args::Command::Init(args) => init::run(&config, clock, &args, as_json).await.map(|()| true),
         args::Command::Doctor => doctor::run(&config, clock, as_json).await,
         args::Command::Config => shown(&config, as_json).map(|()| true),
-        // It was done above, without a configuration.
+        // They were done above, without a configuration.
         args::Command::Check(args) => check::run(&args.file, as_json),
+        args::Command::Bench(args) => Box::pin(bench::run(&args, as_json)).await,
         args::Command::Key(args::Key::Dashboard(of)) => dashboard(&config, of, as_json).await,
         args::Command::Key(command) => simple(&config, commands::key(command)?, as_json).await,
         args::Command::Policy(command) => {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/emulate.rs"]
 mod emulate;
 #[path = "cli/export.rs"]

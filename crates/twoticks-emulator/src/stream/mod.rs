@@ -1,7 +1,7 @@
 //! The life of many messages as one stream, without a server: for benchmarks and for tests.
 //!
-//! [`events()`] gives facts as the ledger takes them, [`bodies()`] the webhooks that carry them.
-//! Both come from a seed and a [`Plan`]; who is in it says [`Cast`]. Memory holds what is under
+//! [`events()`] gives facts as the ledger takes them, [`bodies()`] the webhooks that carry them,
+//! [`batches()`] webhooks together with the facts in them. All come from a seed and a [`Plan`]; who is in it says [`Cast`]. Memory holds what is under
 //! way, never the whole: with [`Order::OfArrival`] a few days of statuses, with
 //! [`Order::Shuffled`] nothing. What always holds: the same seed and plan give the same stream,
 //! and both orders hold the same facts.
@@ -220,9 +220,9 @@ impl Messages {
         Hash(bytes)
     }
 
-    /// The fact, as the ledger takes it.
-    fn event(&self, arrival: &Arrival) -> Event {
-        let draft = self.draft(arrival.message);
+    /// The fact, as the ledger takes it. With `signed` it is as a webhook tells it, whose statuses
+    /// name their template by our sign.
+    fn event(&self, arrival: &Arrival, draft: &Draft<'_>, signed: bool) -> Event {
         let (channel, number) = (draft.number.channel.clone(), draft.number.phone_number.clone());
         let message = self.hash(1, arrival.message);
         let status = |status, error, pricing, claim| {
@@ -238,6 +238,11 @@ impl Messages {
                 claim,
             })
         };
+        let sign = signed.then(|| Claim {
+            source: Source::Sign,
+            template: Some(draft.template.template.clone()),
+            campaign: None,
+        });
         let (what, is_priced) = match arrival.what {
             Told::Accepted => {
                 let template = Some(draft.template.template.clone());
@@ -267,11 +272,11 @@ impl Messages {
             })
         };
         match what {
-            What::Sent => status(Happened::Sent, None, None, None),
-            What::Delivered => status(Happened::Delivered, None, pricing(), None),
-            What::Read => status(Happened::Read, None, pricing(), None),
+            What::Sent => status(Happened::Sent, None, None, sign),
+            What::Delivered => status(Happened::Delivered, None, pricing(), sign),
+            What::Read => status(Happened::Read, None, pricing(), sign),
             What::Failed(failure) => {
-                status(Happened::Failed, Some(i64::from(failure.code)), None, None)
+                status(Happened::Failed, Some(i64::from(failure.code)), None, sign)
             }
             What::Tapped { button, has_context } => {
                 tap(draft.template.button(button), has_context.then_some(message))
@@ -289,7 +294,8 @@ pub fn events(seed: u64, plan: &Plan) -> impl Iterator<Item = (Time, Event)> + u
     let mut arrivals = order::Arriving::new(&messages);
     std::iter::from_fn(move || {
         let arrival = arrivals.next(&messages)?;
-        Some((arrival.arrives, messages.event(&arrival)))
+        let draft = messages.draft(arrival.message);
+        Some((arrival.arrives, messages.event(&arrival, &draft, false)))
     })
 }
 
@@ -306,11 +312,45 @@ pub struct Body {
 
 /// The stream of a plan as webhooks of at least `least` and at most `most` updates each (fewer in
 /// the last). Templates are told by our sign in `biz_opaque_callback_data`.
-pub fn bodies(
+pub fn bodies(seed: u64, plan: &Plan, sizes: (usize, usize)) -> impl Iterator<Item = Body> + use<> {
+    gathered(seed, plan, sizes, |messages, told, accepted| {
+        let bytes = written(&named(messages, told));
+        Body { accepted, updates: told.len(), bytes }
+    })
+}
+
+/// A webhook of a stream and what it tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// When it arrives.
+    pub accepted: Time,
+    /// The facts in it, number by number.
+    pub events: Vec<Event>,
+    /// Its bytes.
+    pub body: Vec<u8>,
+}
+
+/// The same webhooks as [`bodies()`], with the facts in them as they are read from the bytes; only
+/// that ids are hashed with the seed, not under a key.
+pub fn batches(
+    seed: u64,
+    plan: &Plan,
+    sizes: (usize, usize),
+) -> impl Iterator<Item = Batch> + use<> {
+    gathered(seed, plan, sizes, |messages, told, accepted| {
+        let names = named(messages, told);
+        let events = names.iter().map(|it| messages.event(it.arrival, &it.draft, true)).collect();
+        Batch { accepted, events, body: written(&names) }
+    })
+}
+
+/// What `make` makes of as many updates as a webhook of the stream has, and when they arrive.
+fn gathered<T>(
     seed: u64,
     plan: &Plan,
     (least, most): (usize, usize),
-) -> impl Iterator<Item = Body> + use<> {
+    make: fn(&Messages, &[Arrival], Time) -> T,
+) -> impl Iterator<Item = T> + use<T> {
     let messages = Messages::new(seed, plan);
     let mut arrivals = order::Arriving::new(&messages);
     let most = most.clamp(1, meta::UPDATES_MAX);
@@ -327,7 +367,7 @@ pub fn bodies(
             }
         }
         let accepted = told.last()?.arrives;
-        Some(Body { accepted, updates: told.len(), bytes: written(&messages, &told) })
+        Some(make(&messages, &told, accepted))
     })
 }
 
@@ -339,7 +379,8 @@ struct Names<'a> {
     id: String,
 }
 
-fn written(messages: &Messages, told: &[Arrival]) -> Vec<u8> {
+/// What is told, number by number.
+fn named<'a>(messages: &'a Messages, told: &'a [Arrival]) -> Vec<Names<'a>> {
     let mut names: Vec<Names<'_>> = told
         .iter()
         .map(|arrival| {
@@ -356,12 +397,16 @@ fn written(messages: &Messages, told: &[Arrival]) -> Vec<u8> {
         })
         .collect();
     names.sort_by(|a, b| a.draft.number.phone_number.cmp(&b.draft.number.phone_number));
+    names
+}
+
+fn written(names: &[Names<'_>]) -> Vec<u8> {
     let updates: Vec<Update<'_>> = names.iter().map(update).collect();
-    let numbers = meta::by_number(&names, &updates, |it| {
+    let numbers = meta::by_number(names, &updates, |it| {
         let number = it.draft.number;
         [number.waba_id.as_str(), number.phone_number.as_str(), number.phone_number_id.as_str()]
     });
-    let mut out = Vec::with_capacity(64 + told.len() * 700);
+    let mut out = Vec::with_capacity(64 + names.len() * 700);
     meta::body(&mut out, Version::NEWEST, &numbers);
     out
 }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::Digest as _;
+use twoticks_core::ids::PhoneNumber;
 use twoticks_core::model::Model;
 use twoticks_wire::webhook::meta as wire;
 
@@ -95,6 +96,56 @@ fn bodies_are_read_whole_and_have_the_sizes_that_are_asked_for() {
     assert_eq!(updates, facts.count());
     let all = ["click", "delivered", "failed", "read", "sent", "tap"].map(str::to_owned);
     assert_eq!(kinds, BTreeSet::from(all));
+}
+
+#[test]
+fn a_batch_holds_the_facts_that_its_body_tells() {
+    for order in [Order::OfArrival, Order::Shuffled] {
+        let plan = small(order);
+        let apart: Vec<Body> = bodies(6, &plan, (1, 300)).collect();
+        let batches: Vec<Batch> = batches(6, &plan, (1, 300)).collect();
+        assert_eq!(batches.len(), apart.len());
+        for (batch, body) in batches.iter().zip(&apart) {
+            assert_eq!((batch.accepted, &batch.body), (body.accepted, &body.bytes));
+            let mut told: Vec<String> = wire::parse(&batch.body)
+                .unwrap()
+                .into_iter()
+                .map(|update| {
+                    let number = PhoneNumber::new(&update.display_phone_number.unwrap()).unwrap();
+                    match update.what {
+                        wire::What::Status(told) => {
+                            let sign = told.sign().unwrap();
+                            let is_delivery = ["delivered", "read"].contains(&told.word.as_str());
+                            let category = told.pricing.and_then(|it| it.category);
+                            let category = category.filter(|_| is_delivery);
+                            let (word, time) = (told.word, told.time_ms);
+                            format!("{number} {word} {time} {} {category:?}", sign.code)
+                        }
+                        wire::What::Tap(told) => format!("{number} tap {}", told.time_ms),
+                        wire::What::UrlClick(told) => format!("{number} tap {}", told.time_ms),
+                        other => panic!("{other:?}"),
+                    }
+                })
+                .collect();
+            let mut known: Vec<String> = batch
+                .events
+                .iter()
+                .map(|event| match event {
+                    Event::Message(it) => {
+                        let (number, word) = (&it.number, it.status.unwrap().as_str());
+                        let template = it.claim.as_ref().unwrap().template.as_ref().unwrap();
+                        let category = it.pricing.as_ref().map(|it| it.category.as_str());
+                        format!("{number} {word} {} {} {category:?}", it.time.0, template.code)
+                    }
+                    Event::Tap(it) => format!("{} tap {}", it.number, it.time.0),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            told.sort();
+            known.sort();
+            assert_eq!(told, known);
+        }
+    }
 }
 
 #[test]
