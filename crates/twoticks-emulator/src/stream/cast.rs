@@ -1,6 +1,8 @@
 //! Who is in a stream: channels, numbers and templates, the same for the same plan.
 
-use twoticks_core::event::{Button, ButtonKind, Category};
+use std::sync::Arc;
+
+use twoticks_core::event::{Button, ButtonKind, Category, Claim, Pricing, Source};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_wire::webhook::sign::Sign;
 
@@ -35,7 +37,11 @@ pub struct CastTemplate {
     /// Its buttons.
     pub buttons: Vec<Button>,
     pub(super) kinds: Vec<ButtonKind>,
-    pub(super) charged: Text,
+    /// What its messages are charged as.
+    pub(super) pricing: Arc<Pricing>,
+    /// As whoever sends it claims it, and as our sign in its statuses does.
+    pub(super) sent: Arc<Claim>,
+    pub(super) signed: Arc<Claim>,
     pub(super) sign: String,
     pub(super) appeal: i64,
     /// The numbers of its channel: the first and how many there are, every so many apart.
@@ -63,8 +69,6 @@ pub struct Cast {
     /// Up to which roll each template is chosen.
     up_to: Vec<u64>,
     channels: u32,
-    pub(super) regular: Text,
-    pub(super) model: Text,
 }
 
 const LANGUAGES: [&str; 5] = ["id", "pt_BR", "de", "en", "es"];
@@ -90,8 +94,6 @@ impl Cast {
             templates: (0..plan.templates.max(1)).map(|index| template(index, channels)).collect(),
             up_to,
             channels,
-            regular: Text::lossy("regular"),
-            model: Text::lossy("PMP"),
         }
     }
 
@@ -153,13 +155,23 @@ fn template(index: u32, channels: u32) -> CastTemplate {
     let code = format!("stream_{index:05}");
     let language = dice.one_of(&LANGUAGES).copied().unwrap_or("en");
     let sign = Sign { code: code.clone(), language: language.to_owned(), campaign: None };
+    let template = Template { code: Text::lossy(&code), language: Text::lossy(language) };
+    let claim = |source| Claim { source, template: Some(template.clone()), campaign: None }.into();
+    let pricing = Pricing {
+        category: Text::lossy(category.as_str()),
+        kind: Text::lossy("regular"),
+        model: Text::lossy("PMP"),
+        cost: None,
+    };
     CastTemplate {
         channel: channel(index % channels),
-        template: Template { code: Text::lossy(&code), language: Text::lossy(language) },
+        sent: claim(Source::Send),
+        signed: claim(Source::Sign),
+        pricing: pricing.into(),
+        template,
         category,
         kinds: buttons.iter().map(|button| button.kind).collect(),
         buttons,
-        charged: Text::lossy(category.as_str()),
         sign: sign.encode().expect("a short code and a language make a sign"),
         appeal: dice.between(600, 1_400),
         of_channel: index % channels,

@@ -9,10 +9,11 @@
 mod cast;
 mod order;
 
+use std::sync::Arc;
+
 use twoticks_core::clock::{DAY, SECOND, Time};
 use twoticks_core::event::{
-    Button, ButtonKind, Category, Claim, Event, MessageEvent, Pricing, Source, Status as Happened,
-    TapEvent,
+    Button, ButtonKind, Category, Event, MessageEvent, Status as Happened, TapEvent,
 };
 use twoticks_core::ids::{Hash, Text};
 
@@ -238,28 +239,15 @@ impl Messages {
                 claim,
             })
         };
-        let sign = signed.then(|| Claim {
-            source: Source::Sign,
-            template: Some(draft.template.template.clone()),
-            campaign: None,
-        });
+        let sign = signed.then(|| Arc::clone(&draft.template.signed));
         let (what, is_priced) = match arrival.what {
             Told::Accepted => {
-                let template = Some(draft.template.template.clone());
-                let claim = Claim { source: Source::Send, template, campaign: None };
-                return status(Happened::Accepted, None, None, Some(claim.into()));
+                let claim = Arc::clone(&draft.template.sent);
+                return status(Happened::Accepted, None, None, Some(claim));
             }
             Told::Step { what, is_priced } => (what, is_priced),
         };
-        let pricing = || {
-            let pricing = Pricing {
-                category: draft.template.charged.clone(),
-                kind: self.cast.regular.clone(),
-                model: self.cast.model.clone(),
-                cost: None,
-            };
-            is_priced.then(|| pricing.into())
-        };
+        let pricing = || is_priced.then(|| Arc::clone(&draft.template.pricing));
         let tap = |button: Button, message: Option<Hash>| {
             Event::Tap(TapEvent {
                 channel: channel.clone(),
