@@ -62,7 +62,7 @@ fn records_until_there_is_no_room(folder: &Path, round: u32) {
             }
         }
         assert_eq!(child::sent(&ledger).await, before + i64::from(taken));
-        if round % 10 == 0 {
+        if round.is_multiple_of(10) {
             let scratch = tempfile::tempdir().unwrap();
             let verdict = verify(&ledger, scratch.path(), &|_, _| {}).await.unwrap();
             assert!(verdict.equal);

@@ -3,7 +3,7 @@
 //! What always holds: what is before [`Tail::offset`] is on disk. A sync that fails says nothing
 //! about what is there, and the page cache may call clean what never reached the disk; so nobody
 //! goes on after one, and opening writes again whatever the last process may not have synced. That
-//! is the last write and no more (see [`segment`](crate::journal::segment)); it is written over itself, with the same bytes,
+//! is the last write and no more (see [`segment`]); it is written over itself, with the same bytes,
 //! so that a crash within it changes nothing and a full disk is no obstacle.
 
 use std::fs::File;
