@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
@@ -13,22 +14,29 @@ use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
 use twoticks_store::scan::{Scan, Scanned};
 
 /// What is used now. A call that has begun ends with what it began with.
-pub struct Renewable<T: ?Sized>(RwLock<Arc<T>>);
+pub struct Renewable<T: ?Sized> {
+    now: RwLock<Arc<T>>,
+    replaced: watch::Sender<()>,
+}
 
 impl<T: ?Sized> Renewable<T> {
     /// Begins with `first`.
     pub fn new(first: Arc<T>) -> Self {
-        Self(RwLock::new(first))
+        Self { now: RwLock::new(first), replaced: watch::Sender::new(()) }
     }
 
     /// What is used now.
     pub fn now(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Uses `next` from now on and gives back what was used.
     pub fn replace(&self, next: Arc<T>) -> Arc<T> {
-        std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), next)
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *now, next);
+        drop(now);
+        self.replaced.send_replace(());
+        before
     }
 }
 
@@ -57,6 +65,17 @@ impl Ledger for Renewable<dyn Ledger> {
     }
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
         self.now().scan(scan).await
+    }
+    async fn failed(&self) -> Error {
+        let mut replaced = self.replaced.subscribe();
+        loop {
+            let now = self.now();
+            tokio::select! {
+                error = now.failed() => return error,
+                // The sender is ours: it is never gone.
+                _ = replaced.changed() => {}
+            }
+        }
     }
     fn counters(&self) -> Counters {
         self.now().counters()

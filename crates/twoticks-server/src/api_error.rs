@@ -94,9 +94,10 @@ impl From<Panicked> for ApiError {
 fn code_of(error: &LedgerError) -> Code {
     match error {
         LedgerError::Busy { .. } => Code::SystemLimitControl,
-        LedgerError::Full { .. } | LedgerError::Unavailable { .. } | LedgerError::Closed => {
-            Code::ServiceUnavailable
-        }
+        LedgerError::Full { .. }
+        | LedgerError::Unavailable { .. }
+        | LedgerError::Failed { .. }
+        | LedgerError::Closed => Code::ServiceUnavailable,
         LedgerError::TooLarge { .. }
         | LedgerError::Impossible { .. }
         | LedgerError::Corrupt { .. }
@@ -117,6 +118,7 @@ mod tests {
             (LedgerError::Busy { what: "a queue is", limit: 1 }, "System.LimitControl"),
             (LedgerError::Full { source: full }, "ServiceUnavailable"),
             (LedgerError::Closed, "ServiceUnavailable"),
+            (LedgerError::Failed { source: std::io::Error::other("EIO") }, "ServiceUnavailable"),
             (LedgerError::Impossible { index: 0 }, "InternalError"),
         ] {
             let error = ApiError::from(error);

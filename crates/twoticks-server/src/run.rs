@@ -1,8 +1,9 @@
 //! Starting and stopping: the caller gives the listener and the signal.
 //!
 //! [`router`] puts all doors on one port. [`serve`] accepts until the signal comes, then lets
-//! open requests finish and closes the ledger. What always holds: nothing that was acknowledged
-//! is lost by stopping, however impatient it is.
+//! open requests finish and closes the ledger. A ledger that has failed for good is a signal as
+//! well. What always holds: nothing that was acknowledged is lost by stopping, however impatient
+//! it is.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use twoticks_store::error::Error;
 
 use crate::app::App;
@@ -36,6 +37,8 @@ pub fn router(app: &Arc<App>) -> Router {
 ///
 /// # Errors
 /// What the ledger says when it is closed; nothing that was acknowledged is lost by it.
+/// [`Error::Failed`] if the ledger had failed for good and it stopped by itself: the process has to
+/// restart.
 pub async fn serve(
     app: Arc<App>,
     listener: TcpListener,
@@ -44,16 +47,26 @@ pub async fn serve(
 ) -> Result<usize, Error> {
     let router = router(&app);
     let stop = app.tasks.stopping();
-    tokio::select! {
-        () = http::accept(&app, &router, &listener, &stop) => {}
-        () = shutdown => {}
-    }
+    let failed = tokio::select! {
+        () = http::accept(&app, &router, &listener, &stop) => None,
+        () = shutdown => None,
+        failed = app.ledger.failed() => {
+            error!(
+                error = &failed as &dyn std::error::Error,
+                "the ledger has failed for good, nothing acknowledged is lost; the server stops"
+            );
+            Some(failed)
+        }
+    };
     drop(listener);
     info!("stopping: no new connections, open requests finish");
     let left = app.tasks.drain(patience).await;
     if left > 0 {
         warn!(run.tasks_left = left, "stopped with {left} tasks unfinished");
     }
-    app.ledger.close().await?;
-    Ok(left)
+    let closed = app.ledger.close().await;
+    match failed {
+        Some(failed) => Err(failed),
+        None => closed.map(|()| left),
+    }
 }

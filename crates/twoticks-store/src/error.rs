@@ -81,6 +81,13 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// The disk did not confirm what was written, so that what is on it is not known. Nothing is
+    /// acknowledged any more; the process has to restart from what is on disk.
+    #[error("the disk did not confirm a write; nothing is taken until the process has restarted")]
+    Failed {
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The ledger has been closed.
     #[error("the ledger is closed")]
     Closed,

@@ -42,7 +42,8 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`Error::Busy`] and [`Error::Full`] when it can be tried again, [`Error::TooLarge`] and
     /// [`Error::Impossible`] when it never works, [`Error::Unavailable`], [`Error::Closed`].
-    /// There is then no entry, now or after a restart.
+    /// There is then no entry, now or after a restart. [`Error::Failed`] when nothing is recorded
+    /// until the process has restarted; there may then be an entry or not.
     async fn record(&self, batch: Batch) -> Result<Receipt, Error>;
 
     /// The sums that `query` asks for, everything included that had a receipt before the call.
@@ -54,13 +55,13 @@ pub trait Ledger: Send + Sync {
     /// Opt-in and categories of `channel`; empty for one that is not known.
     async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error>;
 
-    /// The entries from position `from` on, in order: at most `most`, at most [`ENTRIES_MAX`],
+    /// The entries from position `from` on that are kept, in order: at most `most`, at most [`ENTRIES_MAX`],
     /// and no more than [`ENTRIES_BYTES_MAX`] allows (but at least one, if there is one). An
     /// empty list is the end; otherwise go on behind the last.
     async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error>;
 
-    /// The entries of a channel that belong to the group of sends `group`, in order; the first
-    /// [`GROUP_ENTRIES_MAX`].
+    /// The entries of a channel that belong to the group of sends `group` and are kept, in order;
+    /// of the first [`GROUP_ENTRIES_MAX`].
     async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error>;
 
     /// The entries from position `from` on that have dead parts and are resolved by no later
@@ -75,6 +76,10 @@ pub trait Ledger: Send + Sync {
     /// before the call. They are read while they are asked for, whatever is recorded meanwhile; a
     /// page fails with [`Error::Unavailable`] if the moment is lost, and none comes behind it.
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error>;
+
+    /// Returns when the ledger has failed for good ([`Error::Failed`]): it records nothing any more,
+    /// and the process has to restart from what is on disk. Questions are still answered.
+    async fn failed(&self) -> Error;
 
     /// What happened to the events recorded since this ledger was opened.
     fn counters(&self) -> Counters;

@@ -157,6 +157,10 @@ impl Ledger for MemoryLedger {
         Ok(Scanned { position, pages: Box::new(pages) })
     }
 
+    async fn failed(&self) -> Error {
+        std::future::pending().await
+    }
+
     fn counters(&self) -> Counters {
         self.lock().counters
     }

@@ -13,7 +13,7 @@ use twoticks_core::event::Event;
 use twoticks_store::ledger::Ledger;
 use twoticks_store::verify::verify;
 
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 50;
 const TASKS: u32 = 6;
 
 /// The child: acknowledges on standard output until it is killed.
@@ -86,9 +86,9 @@ async fn what_was_acknowledged_is_there_once_after_any_kill() {
     for round in 0..ROUNDS {
         let mut random = [0; 2];
         getrandom::fill(&mut random).unwrap();
-        // Some die in the first moments, some with overlays being committed.
-        let lines =
-            1 + usize::from(u16::from_le_bytes(random)) % if round % 3 == 0 { 20 } else { 400 };
+        // Most die in the first moments, some with overlays being committed.
+        let most = if round % 10 == 9 { 250 } else { 25 };
+        let lines = 1 + usize::from(u16::from_le_bytes(random)) % most;
         for (position, body) in killed_after(lines, folder.path(), round) {
             assert_eq!(acknowledged.insert(position, body), None, "position {position} twice");
         }
@@ -113,10 +113,12 @@ async fn what_was_acknowledged_is_there_once_after_any_kill() {
         }
         let counted = child::sent(&ledger).await;
         assert_eq!(usize::try_from(counted), Ok(messages.len()), "round {round}");
-        let scratch = tempfile::tempdir().unwrap();
-        let verdict = verify(&ledger, scratch.path(), &|_, _| {}).await.unwrap();
-        assert!(verdict.equal, "round {round}: {verdict:?}");
-        assert_eq!(verdict.entries, next - 1);
+        if round % 10 == 9 {
+            let scratch = tempfile::tempdir().unwrap();
+            let verdict = verify(&ledger, scratch.path(), &|_, _| {}).await.unwrap();
+            assert!(verdict.equal, "round {round}: {verdict:?}");
+            assert_eq!(verdict.entries, next - 1);
+        }
         if round % 2 == 0 {
             ledger.close().await.unwrap();
         }

@@ -44,6 +44,11 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs the server. With `--json` it prints one line with its endpoint when it is ready.
+    ///
+    /// If the disk does not confirm a write, nothing more is acknowledged and the server begins anew
+    /// by itself, as the same process with the same arguments, from what is on disk; it is ready
+    /// when it says so again. If it cannot, it ends with exit status 3 or 1: let a supervisor start
+    /// it again (`Restart=on-failure` of systemd, `restart: on-failure` of Compose).
     Serve(Serve),
     /// Runs a server that is full of invented data, to look at and to write code against.
     ///

@@ -3,8 +3,9 @@
 //! `args` says what there is, `commands` turns it into what is to be done to the data, `reach`
 //! finds the data (a running server's, or the folder), and the commands that are more than that
 //! have a file each. What always holds: data goes to standard output, all else to standard error;
-//! the exit status is 0, 1 if it did not work, 2 for wrong usage; the environment is read in
-//! `config`, the system's clock in `clock`, and nowhere else.
+//! the exit status is 0, 1 if it did not work, 2 for wrong usage, 3 if the disk has failed and
+//! starting again is all that helps; the environment is read in `config`, the system's clock in
+//! `clock`, and nowhere else.
 
 mod args;
 mod bench;
@@ -44,6 +45,8 @@ use crate::import::How;
 use crate::output::Progress;
 use crate::reach::Data;
 
+/// The exit status when the disk did not confirm a write: the next start goes on from what is there.
+const START_AGAIN: u8 = 3;
 /// What commands log that only do something to the data.
 const QUIET: &str = "warn";
 /// The data folder of a demo.
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             output::note(&format!("twoticks: {error:#}"));
-            ExitCode::FAILURE
+            if serve::has_failed(&error) { ExitCode::from(START_AGAIN) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! Ports are bound before any work. The first SIGINT or SIGTERM stops in order, a second one exits
 //! at once. A write beyond the limit of a file's size (SIGXFSZ) is an error that the journal
-//! treats as a full disk, not the end of the process.
+//! treats as a full disk, not the end of the process. When the ledger has failed for good, `serve`
+//! stops in order and the process begins anew, as the same program with the same arguments: what
+//! the disk did not confirm can only be found out by reading it again.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +18,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use twoticks_core::clock::Clock;
 use twoticks_server::app::App;
 use twoticks_server::control::socket;
 use twoticks_server::run;
+use twoticks_store::error::Error;
 
 use crate::config::Config;
 use crate::{marker, output, reach};
@@ -29,10 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FILE_SIZE_EXCEEDED: i32 = 25;
 
 /// Runs the server until it is told to stop. With `as_json` it prints one line when callers can
-/// connect: `{"endpoint": "http://HOST:PORT"}`.
+/// connect: `{"endpoint": "http://HOST:PORT"}`. If the ledger fails for good, the process begins
+/// anew, and this does not return.
 ///
 /// # Errors
-/// If it cannot start, or did not stop in order.
+/// If it cannot start, did not stop in order, or cannot begin anew.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -> Result<()> {
     let listener = listen(config.listen_address()?).await?;
     marker::refuse(&config.data.folder)?;
@@ -42,7 +48,30 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -
         let address = listener.local_addr().context("the listener has no address")?;
         output::value(true, &json!({"endpoint": format!("http://{address}")}))?;
     }
-    until_stopped(app, listener, Some(&config.data.folder), signals, std::future::pending()).await
+    let folder = Some(config.data.folder.as_path());
+    let stopped = until_stopped(app, listener, folder, signals, std::future::pending()).await;
+    match stopped {
+        Err(failed) if has_failed(&failed) => Err(begin_anew(failed)),
+        stopped => stopped,
+    }
+}
+
+/// Whether it is that the ledger has failed for good.
+pub(crate) fn has_failed(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Failed { .. })))
+}
+
+/// Puts the same program with the same arguments in the place of this process, which lets go of
+/// everything: port, folder, lock. The error if that does not work, with `failed`.
+fn begin_anew(failed: anyhow::Error) -> anyhow::Error {
+    warn!("beginning anew from what is on disk");
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return failed.context(format!("cannot begin anew: {error}")),
+    };
+    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
+    error!(error = &error as &dyn std::error::Error, "cannot begin anew");
+    failed.context(format!("cannot begin anew: {error}"))
 }
 
 /// Binds `address`.

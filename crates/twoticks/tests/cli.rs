@@ -9,6 +9,8 @@ mod bench;
 mod emulate;
 #[path = "cli/export.rs"]
 mod export;
+#[path = "cli/failed_sync.rs"]
+mod failed_sync;
 #[path = "cli/import.rs"]
 mod import;
 #[path = "cli/ready.rs"]
@@ -102,8 +104,14 @@ impl Place {
 
     /// Starts the program; what it says is waited for with [`Running::wait_for`].
     fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// As [`Place::start`], with variables in its environment.
+    fn start_with(&self, args: &[&str], variables: &[(&str, &Path)]) -> Running {
         let mut command = std::process::Command::cargo_bin("twoticks").unwrap();
         command.current_dir(self.path()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(variables.iter().copied());
         Running(command.spawn().unwrap())
     }
 }

@@ -40,7 +40,8 @@ fn the_page_of_the_configuration_is_up_to_date() {
 fn the_page_of_the_command_line_is_up_to_date() {
     let mut page = format!(
         "# Command line\n{GENERATED}\nData goes to standard output, all else to standard error.\n\
-         Exit status: 0, or 1 if it did not work, or 2 for wrong usage.\n"
+         Exit status: 0, or 1 if it did not work, or 2 for wrong usage, or 3 if the disk did not \
+         confirm a write, which nothing but starting again helps (`serve` does so by itself).\n"
     );
     section(&mut page, &[]);
     compare("cli.md", &page);

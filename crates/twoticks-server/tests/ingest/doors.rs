@@ -204,11 +204,12 @@ type Refusal = (fn() -> Error, u16, Option<&'static str>);
 async fn nothing_is_acknowledged_that_the_ledger_does_not_keep() {
     let server = Server::new().await;
     let told = body("a", "statuses", &[status("M", "sent")]).to_string();
-    let refusals: [Refusal; 5] = [
+    let refusals: [Refusal; 6] = [
         (|| Error::Busy { what: "the queue is", limit: 1 }, 503, Some("1")),
         (|| Error::Full { source: io::ErrorKind::StorageFull.into() }, 503, Some("30")),
         (|| Error::Unavailable { doing: "writing", source: "secret words".into() }, 503, Some("5")),
         (|| Error::Closed, 503, Some("5")),
+        (|| Error::Failed { source: io::Error::other("secret words") }, 503, Some("5")),
         (|| Error::TooLarge { what: "bytes", found: 2, limit: 1 }, 413, None),
     ];
     for (why, status, retry_after) in refusals {
@@ -234,7 +235,7 @@ async fn nothing_is_acknowledged_that_the_ledger_does_not_keep() {
     for (door, outcome, count) in [
         ("whatsapp", "busy", 1),
         ("whatsapp", "full", 1),
-        ("whatsapp", "unavailable", 2),
+        ("whatsapp", "unavailable", 3),
         ("whatsapp", "too_large", 1),
         ("whatsapp", "taken", 1),
         ("cams", "busy", 1),

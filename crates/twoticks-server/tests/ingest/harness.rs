@@ -131,6 +131,9 @@ impl Ledger for Moody {
         });
         Ok(Scanned { position, pages: Box::new(pages) })
     }
+    async fn failed(&self) -> Error {
+        self.inner.failed().await
+    }
     fn counters(&self) -> Counters {
         self.inner.counters()
     }

@@ -39,6 +39,7 @@ use crate::embedded::tables::{Slot, Tables};
 use crate::embedded::young::Young;
 use crate::entry;
 use crate::error::Error;
+use crate::journal::files::{Disk, Files};
 use crate::journal::{Journal, Limits, Position};
 use crate::keys::Keys;
 use crate::ledger::{
@@ -88,6 +89,16 @@ impl Embedded {
     /// # Errors
     /// As [`Embedded::open`].
     pub fn open_with(folder: &Path, keys: Arc<Keys>, limits: Limits) -> Result<Self, Error> {
+        Self::open_on(folder, keys, limits, Arc::new(Disk))
+    }
+
+    /// As [`Embedded::open_with`], with the journal on other files.
+    pub(crate) fn open_on(
+        folder: &Path,
+        keys: Arc<Keys>,
+        limits: Limits,
+        files: Arc<dyn Files>,
+    ) -> Result<Self, Error> {
         let making = |error| Error::io("making the data folder", error);
         std::fs::create_dir_all(folder).map_err(making)?;
         // So that a power cut cannot take the folder itself away.
@@ -101,7 +112,7 @@ impl Embedded {
             drop(to_fold.send(Order::Fold(position, note)));
         });
         let journal: Arc<Journal<Note>> =
-            Arc::new(Journal::open(&folder.join("journal"), limits, deliver)?);
+            Arc::new(Journal::open_on(&folder.join("journal"), limits, deliver, files)?);
         check_key(folder, &keys, &journal)?;
         let (shared, mut young) = open_tables(folder, &keys, &journal)?;
         let shared = Arc::new(shared);
@@ -182,9 +193,9 @@ impl Embedded {
                 Positions::These(positions) => {
                     let mut records = journal.read(1);
                     for position in positions {
-                        records.skip_to(position);
-                        let Some(record) = records.next() else { break };
-                        if !take(record)? {
+                        // One that is no longer kept is left out.
+                        let Some(payload) = records.at(position)? else { continue };
+                        if !take(Ok((position, payload)))? {
                             break;
                         }
                     }
@@ -422,6 +433,10 @@ impl Ledger for Embedded {
             Ok(Scanned { position: view.position, pages: Box::new(view) })
         })
         .await
+    }
+
+    async fn failed(&self) -> Error {
+        self.journal.failed().await
     }
 
     fn counters(&self) -> Counters {

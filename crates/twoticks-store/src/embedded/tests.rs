@@ -10,7 +10,8 @@ use twoticks_core::event::Event;
 use twoticks_core::ids::ChannelId;
 
 use super::*;
-use crate::ledger::Kind;
+use crate::journal::simulated::{Op, Simulated};
+use crate::ledger::{Dead, Kind};
 
 fn opt_in(n: i64) -> Batch {
     let time = Time(1_700_000_000_000 - n);
@@ -174,4 +175,65 @@ async fn what_happened_before_the_start_is_not_counted_as_happening_now() {
     ledger.ask(|_, _| Ok(())).await.unwrap();
     let counters = ledger.counters();
     assert_eq!((counters.entries, counters.events, counters.duplicates), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_ledger_whose_disk_fails_records_nothing_more_says_so_and_still_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(Keys::from_bytes([1; 32]));
+    let disk = Simulated::new(1);
+    let open = || {
+        let files = Arc::new(disk.clone());
+        Embedded::open_on(folder.path(), Arc::clone(&keys), Limits::default(), files).unwrap()
+    };
+    let ledger = open();
+    ledger.record(opt_in(0)).await.unwrap();
+    let before = ledger.digest().await.unwrap();
+    disk.break_down(&[(Op::Sync, std::io::ErrorKind::Other)]);
+    assert!(matches!(ledger.record(opt_in(1)).await, Err(Error::Failed { .. })));
+    disk.break_down(&[]);
+    assert!(matches!(ledger.record(opt_in(2)).await, Err(Error::Failed { .. })));
+    assert!(matches!(ledger.failed().await, Error::Failed { .. }));
+    assert_eq!(ledger.digest().await.unwrap(), before);
+    ledger.close().await.unwrap();
+    drop(ledger);
+    let ledger = open();
+    // The cut worked, although the sync had not.
+    assert_eq!(ledger.digest().await.unwrap(), before);
+    assert_eq!(ledger.record(opt_in(3)).await.unwrap().position, 2);
+}
+
+#[tokio::test]
+async fn entries_that_were_trimmed_are_left_out_of_every_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(Keys::from_bytes([1; 32]));
+    // An entry a segment.
+    let limits = Limits { segment_bytes: 1, ..Limits::default() };
+    let channel = ChannelId::new("a").unwrap();
+    let mut ledger = Embedded::open_with(folder.path(), Arc::clone(&keys), limits).unwrap();
+    for n in 0..6 {
+        let of_group = n % 2 == 1;
+        let dead = Dead { path: "entry[0]".to_owned(), why: "it is of no kind".to_owned() };
+        let batch = Batch {
+            channel: of_group.then(|| channel.clone()),
+            group: of_group.then(|| "g".to_owned()),
+            dead: if of_group { vec![] } else { vec![dead] },
+            ..opt_in(n)
+        };
+        ledger.record(batch).await.unwrap();
+    }
+    let before = ledger.digest().await.unwrap();
+    ledger.journal.trim(3).unwrap();
+    for _ in 0..2 {
+        let positions = |entries: Result<Vec<Entry>, Error>| {
+            entries.unwrap().iter().map(|entry| entry.position).collect::<Vec<_>>()
+        };
+        assert_eq!(positions(ledger.entries(1, 9).await), [3, 4, 5, 6]);
+        assert_eq!(positions(ledger.group(&channel, "g").await), [4, 6]);
+        assert_eq!(positions(ledger.dead_letters(1, 9).await), [3, 5]);
+        assert_eq!(ledger.digest().await.unwrap(), before);
+        ledger.close().await.unwrap();
+        drop(ledger);
+        ledger = Embedded::open_with(folder.path(), Arc::clone(&keys), limits).unwrap();
+    }
 }

@@ -3,30 +3,41 @@
 //! A folder of segments, each a file of checksummed records ([`segment`]). One thread writes
 //! ([`writer`]): it takes what is queued, writes it with one write, syncs once, and only then
 //! answers all who wait. Any number of readers ([`reader`]) see what is acknowledged and nothing
-//! else. What always holds: a record that was acknowledged is on disk and stays as it is; its
-//! position is one more than that of the record before it; a damaged record is an error that
-//! names the place, never silently skipped. To change the format, raise
-//! [`segment::FORMAT`], keep reading the old one, and check in a fixture of the new one.
+//! else. The oldest segments can be removed ([`trim`]). What always holds: a record that was
+//! acknowledged is on disk and stays as it is until it is trimmed; its position is one more than
+//! that of the record before it; a damaged record is an error that names the place, never silently
+//! skipped; after a failed sync nothing is acknowledged any more. To change the format, raise
+//! [`segment::FORMAT`], keep reading the old one, and check in a fixture of the new one. To add an
+//! operation on the disk, add it to [`files`] and to the disk of the tests, where it can fail.
 
+pub(crate) mod files;
+mod marks;
 pub mod reader;
 pub mod segment;
+#[cfg(test)]
+pub(crate) mod simulated;
+mod tail;
+pub mod trim;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::Error;
+use crate::journal::files::{Disk, Files};
+use crate::journal::marks::Marks;
 use crate::journal::reader::Reader;
-use crate::journal::segment::{Disk, Files};
+use crate::journal::trim::Segment;
 use crate::journal::writer::{Append, Writer};
 use crate::threads;
 
@@ -68,6 +79,7 @@ pub struct Journal<N> {
     queue: Mutex<Option<SyncSender<Append<N>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
+    files: Arc<dyn Files>,
     limits: Limits,
 }
 
@@ -81,56 +93,94 @@ pub(crate) struct Shared {
     queued_bytes: AtomicUsize,
     /// The segments by the position of their first record.
     segments: RwLock<BTreeMap<Position, Marks>>,
+    /// Held while segments are removed.
+    trimming: Mutex<()>,
+    /// What the disk said when it failed for good.
+    failed: watch::Sender<Option<(io::ErrorKind, String)>>,
 }
 
-/// Where in a segment some of its records begin, by position: a reader starts at the nearest.
-pub(crate) type Marks = BTreeMap<Position, u64>;
-
-/// How many bytes of a segment lie between two marks, at least.
-const MARK_BYTES: u64 = 1 << 20;
-
 impl Shared {
-    fn mark(&self, segment: Position, record: Position, offset: u64) {
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        let marks = segments.entry(segment).or_default();
-        if marks.last_key_value().is_none_or(|(_, last)| offset >= last + MARK_BYTES) {
-            marks.insert(record, offset);
+    fn new(folder: &Path, firsts: &[Position], acknowledged: Position) -> Self {
+        let segments = firsts.iter().map(|first| (*first, Marks::default())).collect();
+        Self {
+            folder: folder.to_owned(),
+            acknowledged: AtomicU64::new(acknowledged),
+            queued_bytes: AtomicUsize::new(0),
+            segments: RwLock::new(segments),
+            trimming: Mutex::new(()),
+            failed: watch::Sender::new(None),
         }
     }
 
-    fn forget(&self, segment: Position) {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+    fn remember(&self, segment: Position, marks: Marks) {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).insert(segment, marks);
+    }
+
+    fn mark(&self, segment: Position, record: Position, offset: u64) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        // It may have been removed while it was read.
+        if let Some(marks) = segments.get_mut(&segment) {
+            marks.add(record, offset);
+        }
+    }
+
+    /// From now on nothing is acknowledged; says so once.
+    fn fail(&self, error: &io::Error) {
+        let is_first = self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            failed.get_or_insert_with(|| (error.kind(), error.to_string()));
+            is_first
+        });
+        if is_first {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the disk did not confirm what was written to the journal; nothing is taken any \
+                more, the process has to restart from what is on disk"
+            );
+        }
+    }
+
+    /// The error of whoever comes after a failure for good.
+    fn failure(&self) -> Option<Error> {
+        let failed = self.failed.borrow();
+        let (kind, words) = failed.as_ref()?;
+        Some(Error::Failed { source: io::Error::new(*kind, words.clone()) })
     }
 }
 
 impl<N: Send + 'static> Journal<N> {
-    /// Opens the journal in `folder`, which is made if it is not there; every record is checked.
-    /// A tail of the last segment that was never acknowledged is cut off. The caller holds the
-    /// folder's lock. `deliver` runs on the writer's thread and must not wait for the journal.
+    /// Opens the journal in `folder`, which is made if it is not there. The records of the last
+    /// segment are checked, those of the others when they are read, so that opening costs the same
+    /// however much is kept. A tail that was never acknowledged is cut off, and what the last
+    /// process may not have synced is written again. The caller holds the folder's lock. `deliver`
+    /// runs on the writer's thread and must not wait for the journal.
     ///
     /// # Errors
     /// [`Error::Corrupt`] with the segment and the offset, [`Error::NewerVersion`],
     /// [`Error::Full`], [`Error::Unavailable`].
     pub fn open(folder: &Path, limits: Limits, deliver: Deliver<N>) -> Result<Self, Error> {
-        Self::open_on(folder, limits, deliver, Box::new(Disk))
+        Self::open_on(folder, limits, deliver, Arc::new(Disk))
     }
 
-    fn open_on(
+    /// As [`Journal::open`], on other files.
+    pub(crate) fn open_on(
         folder: &Path,
         limits: Limits,
         deliver: Deliver<N>,
-        files: Box<dyn Files>,
+        files: Arc<dyn Files>,
     ) -> Result<Self, Error> {
-        let (shared, tail) = segment::recover(folder, files.as_ref())?;
+        let (shared, tail) = tail::open(folder, files.as_ref())?;
         let shared = Arc::new(shared);
         let (queue, waiting) = sync_channel(limits.queue_records_max);
-        let mut writer = Writer::new(Arc::clone(&shared), limits, files, deliver, tail);
+        let mut writer =
+            Writer::new(Arc::clone(&shared), limits, Arc::clone(&files), deliver, tail);
         let thread = threads::start("twoticks-journal", move || writer.run(&waiting))
             .map_err(|error| Error::io("starting the journal's thread", error))?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
             shared,
+            files,
             limits,
         })
     }
@@ -140,7 +190,9 @@ impl<N: Send + 'static> Journal<N> {
     ///
     /// # Errors
     /// [`Error::Busy`] if a queue is at its limit, [`Error::Full`], [`Error::TooLarge`],
-    /// [`Error::Unavailable`], [`Error::Closed`]; in every case nothing of it is kept.
+    /// [`Error::Unavailable`], [`Error::Closed`]; nothing of it is kept, also after a power cut.
+    /// [`Error::Failed`] if the disk has failed for good; the record is kept or not, which the next
+    /// [`Journal::open`] finds out.
     pub async fn append(&self, payload: Vec<u8>, note: N) -> Result<Position, Error> {
         let bytes = payload.len();
         if bytes > self.limits.record_bytes_max {
@@ -189,6 +241,38 @@ impl<N: Send + 'static> Journal<N> {
     /// acknowledged now.
     pub fn read(&self, from: Position) -> Reader {
         Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// The segments that are kept, the oldest first.
+    pub fn segments(&self) -> Vec<Segment> {
+        trim::segments(&self.shared)
+    }
+
+    /// Removes the oldest segments, but never the last one, as long as all their records are before
+    /// `before`: nobody needs those any more. The bytes that are free now. What is removed does
+    /// not come back; a crash meanwhile leaves any number of them removed. A [`Reader`] that comes
+    /// to a removed record ends with an error, one that begins there begins with what is kept.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], and [`Error::Failed`] if the disk has failed for good; some may be
+    /// removed.
+    pub fn trim(&self, before: Position) -> Result<u64, Error> {
+        trim::trim(&self.shared, self.files.as_ref(), before)
+    }
+
+    /// Returns when the disk has failed for good: nothing is acknowledged any more, and the process
+    /// has to restart. Reading goes on.
+    pub async fn failed(&self) -> Error {
+        let mut failed = self.shared.failed.subscribe();
+        loop {
+            if let Some(error) = self.shared.failure() {
+                return error;
+            }
+            if failed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Writes what is queued, then stops the writer. Appends are refused from now on. Blocks

@@ -1,85 +1,140 @@
 //! Reading the journal in order, also while it is being written.
 
-use std::ops::Bound;
+use std::fs::File;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::Error;
-use crate::journal::segment::{self, Next, Scan};
+use crate::journal::marks::MARK_BYTES;
+use crate::journal::segment::{self, Next, READING, Record, Scan};
 use crate::journal::{Position, Shared};
 
 /// Up to so many records are read over rather than looked for.
 const NEAR: u64 = 64;
 
 /// The records from a position to the last that was acknowledged when the reader was made.
-/// After an error it ends.
+///
+/// Each is checked. It begins with the first that is kept; if what comes next is removed while it reads,
+/// that is an error ([`Error::Unavailable`]). After an error it ends.
 pub struct Reader {
     shared: Arc<Shared>,
     next: Position,
     until: Position,
-    scan: Option<Scan>,
+    scan: Option<(Position, Scan)>,
+    /// The record before `next` was read: there must be no gap.
+    goes_on: bool,
+    /// Where in the segment the next mark is due.
+    mark_at: u64,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, from: Position) -> Self {
         let until = shared.acknowledged.load(Ordering::SeqCst);
-        Self { shared, next: from, until, scan: None }
+        Self { shared, next: from.max(1), until, scan: None, goes_on: false, mark_at: 0 }
     }
 
-    /// Leaves out what is before `position`; what has been read does not come again.
-    pub(crate) fn skip_to(&mut self, position: Position) {
+    /// The record at `position`; `None` if it is no longer kept, or is behind the reader's end or
+    /// what it has read.
+    ///
+    /// # Errors
+    /// As reading in order.
+    pub(crate) fn at(&mut self, position: Position) -> Result<Option<Vec<u8>>, Error> {
+        if position < self.next || position > self.until {
+            return Ok(None);
+        }
         if position > self.next.saturating_add(NEAR) {
             // It is found by the marks.
             self.scan = None;
         }
-        self.next = self.next.max(position);
-    }
-
-    /// Opens the segment that has the next record, as near to it as the marks lead.
-    fn open(&mut self) -> Result<Scan, Error> {
-        let (first, mark) = {
-            let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
-            let holds = segments.range(..=self.next).next_back();
-            let Some((&first, marks)) = holds.or_else(|| segments.first_key_value()) else {
-                return Err(self.missing());
-            };
-            self.next = self.next.max(first);
-            let near = marks.range((Bound::Unbounded, Bound::Included(self.next))).next_back();
-            (first, near.map(|(&position, &offset)| (position, offset)))
-        };
-        let path = segment::path(&self.shared.folder, first);
-        let mut scan = Scan::open(&path, first)?
-            .ok_or_else(|| segment::corrupt(&path, "the header".to_owned()))?;
-        if let Some((position, offset)) = mark {
-            scan.seek(position, offset)?;
+        if position > self.next {
+            self.next = position;
+            self.goes_on = false;
         }
-        Ok(scan)
+        let scan = self.scan()?;
+        self.scan = Some(scan);
+        if self.next > position {
+            return Ok(None);
+        }
+        self.goes_on = true;
+        Ok(self.step()?.map(|(_, payload)| payload))
     }
 
-    fn missing(&self) -> Error {
-        segment::corrupt(&self.shared.folder, format!("the record {} is missing", self.next))
-    }
-
-    fn step(&mut self) -> Result<(Position, Vec<u8>), Error> {
-        let mut fresh = false;
+    /// The open segment, or that which has the next record, as near to it as the marks lead.
+    fn scan(&mut self) -> Result<(Position, Scan), Error> {
+        if let Some(open) = self.scan.take() {
+            return Ok(open);
+        }
         loop {
-            let mut scan = match self.scan.take() {
-                Some(scan) => scan,
-                None if fresh => return Err(self.missing()),
-                None => {
-                    fresh = true;
-                    self.open()?
+            let (first, mark) = self.find()?;
+            let path = segment::path(&self.shared.folder, first);
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_kept(first) => {
+                    continue;
                 }
+                other => other.map_err(|error| Error::io(READING, error))?,
             };
+            let mut scan = Scan::new(&path, file, first)?
+                .ok_or_else(|| segment::corrupt(&path, "the header".to_owned()))?;
+            if let Some((position, offset)) = mark {
+                scan.seek(position, offset)?;
+            }
+            self.mark_at = scan.offset + MARK_BYTES;
+            return Ok((first, scan));
+        }
+    }
+
+    /// The segment that has the next record, and a mark before it.
+    fn find(&mut self) -> Result<(Position, Option<(Position, u64)>), Error> {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let holds = segments.range(..=self.next).next_back();
+        let Some((&first, marks)) = holds.or_else(|| segments.first_key_value()) else {
+            return Err(self.missing(self.next));
+        };
+        if first > self.next && self.goes_on {
+            return Err(Error::Unavailable {
+                doing: "reading the journal",
+                source: format!("the entry {} has been removed meanwhile", self.next).into(),
+            });
+        }
+        self.next = self.next.max(first);
+        Ok((first, marks.before(self.next)))
+    }
+
+    fn is_kept(&self, first: Position) -> bool {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.contains_key(&first)
+    }
+
+    fn missing(&self, position: Position) -> Error {
+        segment::corrupt(&self.shared.folder, format!("the record {position} is missing"))
+    }
+
+    fn step(&mut self) -> Result<Option<(Position, Vec<u8>)>, Error> {
+        loop {
+            let (first, mut scan) = self.scan()?;
+            if self.next > self.until {
+                return Ok(None);
+            }
             match scan.next()? {
-                Next::Record(record) if record.position < self.next => self.scan = Some(scan),
-                Next::Record(record) => {
-                    self.next = record.position + 1;
-                    self.scan = Some(scan);
-                    return Ok((record.position, record.payload));
+                Next::Record(Record { position, offset, payload, .. }) => {
+                    if offset >= self.mark_at {
+                        self.shared.mark(first, position, offset);
+                        self.mark_at = offset + MARK_BYTES;
+                    }
+                    self.scan = Some((first, scan));
+                    if position == self.next {
+                        self.next += 1;
+                        self.goes_on = true;
+                        return Ok(Some((position, payload)));
+                    }
                 }
-                // Continued in the next segment.
-                Next::End => {}
+                // It goes on in another segment, or not at all.
+                Next::End => {
+                    if self.find()?.0 == first {
+                        return Err(self.missing(scan.expected));
+                    }
+                }
                 Next::Bad => return Err(scan.corrupt()),
             }
         }
@@ -93,10 +148,10 @@ impl Iterator for Reader {
         if self.next > self.until {
             return None;
         }
-        let step = self.step();
-        if step.is_err() {
+        let step = self.step().transpose();
+        if matches!(step, Some(Err(_))) {
             self.next = Position::MAX;
         }
-        Some(step)
+        step
     }
 }

@@ -1,4 +1,4 @@
-//! The format of a segment, and what opening makes of the segments that are there.
+//! The format of a segment, and going through one.
 //!
 //! A segment is a file named by the position of its first record (twenty digits, `.journal`): a
 //! header of [`HEADER_BYTES`], then records. All numbers are little-endian.
@@ -13,18 +13,18 @@
 //!
 //! "Records before it in the same write" tells a torn write from damage: after a power cut any
 //! part of the last write may be missing, also from its middle, and none of it was acknowledged.
-//! But a valid record of a *later* write proves that what is damaged before it was acknowledged.
+//! But a valid record of a *later* write proves that what is before it was synced: the writer
+//! begins no write before the last one was. So what is damaged before it was acknowledged, and only
+//! the last write of the last segment can be in the page cache and not on disk.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::Error;
-use crate::journal::{Position, Shared};
+use crate::journal::Position;
 
 /// The format that is written; every one up to it is read.
 pub const FORMAT: u32 = 1;
@@ -35,65 +35,17 @@ pub const RECORD_BYTES: usize = 24;
 /// The largest payload that a record can have.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
+/// How much of a segment is read at once.
+const READ_BYTES: usize = 64 << 10;
 const MAGIC: [u8; 8] = *b"twotickj";
-const SUFFIX: &str = ".journal";
+pub(crate) const SUFFIX: &str = ".journal";
+
+/// What is done when a segment is read.
+pub(crate) const READING: &str = "reading a segment of the journal";
 
 /// What a person does about a damaged journal.
 const REMEDY: &str = "restore this file from a backup, or move it and what follows away and accept \
     the loss";
-
-/// The files below the writer; a test has ones that fail.
-pub(crate) trait Files: Send {
-    /// Makes a new file.
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
-    /// Opens a file to go on writing at `offset`.
-    fn reopen(&self, path: &Path, offset: u64) -> io::Result<Box<dyn Handle>>;
-    /// Makes what was created in or removed from `folder` last.
-    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-}
-
-/// A file that is written at its end.
-pub(crate) trait Handle: Send {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Returns when everything written is on disk.
-    fn sync(&mut self) -> io::Result<()>;
-    /// Cuts the file at `offset` and goes on writing there.
-    fn cut(&mut self, offset: u64) -> io::Result<()>;
-}
-
-/// Files of the operating system.
-pub(crate) struct Disk;
-
-impl Files for Disk {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
-        Ok(Box::new(File::options().read(true).write(true).create_new(true).open(path)?))
-    }
-
-    fn reopen(&self, path: &Path, offset: u64) -> io::Result<Box<dyn Handle>> {
-        let mut file = File::options().read(true).write(true).open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Box::new(file))
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
-    }
-}
-
-impl Handle for File {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        Write::write_all(self, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn cut(&mut self, offset: u64) -> io::Result<()> {
-        self.set_len(offset)?;
-        self.seek(SeekFrom::Start(offset)).map(drop)
-    }
-}
 
 /// The name of the segment whose first record is at `first`.
 pub(crate) fn path(folder: &Path, first: Position) -> PathBuf {
@@ -158,8 +110,12 @@ impl Head {
 /// A record as it was found.
 pub(crate) struct Record {
     pub(crate) position: Position,
+    /// How many records stand before it in the same write.
+    pub(crate) back: u32,
     /// Where in the segment it begins.
     pub(crate) offset: u64,
+    /// What stands before the payload, as it was found.
+    pub(crate) head: [u8; RECORD_BYTES],
     pub(crate) payload: Vec<u8>,
 }
 
@@ -180,17 +136,15 @@ pub(crate) struct Scan {
     pub(crate) offset: u64,
     /// The position it has to have.
     pub(crate) expected: Position,
-    length: u64,
+    pub(crate) length: u64,
 }
 
 impl Scan {
-    /// Opens a segment and checks its header; `None` if the header is not whole.
-    pub(crate) fn open(path: &Path, first: Position) -> Result<Option<Self>, Error> {
-        let doing = "reading a segment of the journal";
-        let io = |error| Error::io(doing, error);
-        let file = File::open(path).map_err(io)?;
+    /// Goes through an open segment whose header it checks; `None` if that is not whole.
+    pub(crate) fn new(path: &Path, file: File, first: Position) -> Result<Option<Self>, Error> {
+        let io = |error| Error::io(READING, error);
         let length = file.metadata().map_err(io)?.len();
-        let mut file = BufReader::with_capacity(256 << 10, file);
+        let mut file = BufReader::with_capacity(READ_BYTES, file);
         let mut head = [0; HEADER_BYTES];
         match file.read_exact(&mut head) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -217,16 +171,14 @@ impl Scan {
 
     /// Goes to the record at `position`, known to begin at `offset`.
     pub(crate) fn seek(&mut self, position: Position, offset: u64) -> Result<(), Error> {
-        self.file
-            .seek(SeekFrom::Start(offset))
-            .map_err(|error| Error::io("reading a segment of the journal", error))?;
+        self.file.seek(SeekFrom::Start(offset)).map_err(|error| Error::io(READING, error))?;
         self.offset = offset;
         self.expected = position;
         Ok(())
     }
 
     pub(crate) fn next(&mut self) -> Result<Next, Error> {
-        let io = |error| Error::io("reading a segment of the journal", error);
+        let io = |error| Error::io(READING, error);
         let left = self.length.saturating_sub(self.offset);
         if left == 0 {
             return Ok(Next::End);
@@ -234,9 +186,9 @@ impl Scan {
         if left < RECORD_BYTES as u64 {
             return Ok(Next::Bad);
         }
-        let mut head = [0; RECORD_BYTES];
-        self.file.read_exact(&mut head).map_err(io)?;
-        let Some(head) = Head::parse(&head) else { return Ok(Next::Bad) };
+        let mut found = [0; RECORD_BYTES];
+        self.file.read_exact(&mut found).map_err(io)?;
+        let Some(head) = Head::parse(&found) else { return Ok(Next::Bad) };
         let whole = (RECORD_BYTES + head.length) as u64;
         if head.length > PAYLOAD_BYTES_MAX || whole > left || head.position != self.expected {
             return Ok(Next::Bad);
@@ -246,7 +198,8 @@ impl Scan {
         if checksum(&head.covered, &payload) != head.sum {
             return Ok(Next::Bad);
         }
-        let record = Record { position: head.position, offset: self.offset, payload };
+        let Head { position, back, .. } = head;
+        let record = Record { position, back, offset: self.offset, head: found, payload };
         self.offset += whole;
         self.expected += 1;
         Ok(Next::Record(record))
@@ -254,8 +207,8 @@ impl Scan {
 
     /// Whether anything behind the bad place at `offset` proves that it was acknowledged: a valid
     /// record whose write began after the position that is bad.
-    fn is_followed(&mut self) -> Result<bool, Error> {
-        let io = |error| Error::io("reading a segment of the journal", error);
+    pub(crate) fn is_followed(&mut self) -> Result<bool, Error> {
+        let io = |error| Error::io(READING, error);
         self.file.seek(SeekFrom::Start(self.offset)).map_err(io)?;
         let mut rest = Vec::new();
         self.file.read_to_end(&mut rest).map_err(io)?;
@@ -282,99 +235,4 @@ impl Scan {
 
 pub(crate) fn corrupt(path: &Path, what: String) -> Error {
     Error::Corrupt { what, place: path.to_owned(), remedy: REMEDY }
-}
-
-/// The segment that is written to.
-pub(crate) struct Tail {
-    pub(crate) first: Position,
-    /// Where the next record goes; everything before is on disk.
-    pub(crate) offset: u64,
-    pub(crate) handle: Box<dyn Handle>,
-}
-
-/// Reads and checks what is in `folder`, cuts off what was never acknowledged, and opens the last
-/// segment for writing, if there is one.
-pub(crate) fn recover(folder: &Path, files: &dyn Files) -> Result<(Shared, Option<Tail>), Error> {
-    let io = |error| Error::io("opening the journal's folder", error);
-    std::fs::create_dir_all(folder).map_err(io)?;
-    // So that a power cut cannot take the folder itself away.
-    files.sync_folder(&folder.join("..")).map_err(io)?;
-    let firsts = list(folder)?;
-    let shared = Shared {
-        folder: folder.to_owned(),
-        acknowledged: AtomicU64::new(0),
-        queued_bytes: AtomicUsize::new(0),
-        segments: RwLock::default(),
-    };
-    let mut last = 0;
-    let mut tail = None;
-    for (index, &first) in firsts.iter().enumerate() {
-        let path = path(folder, first);
-        if index > 0 && first != last + 1 {
-            let what = format!("it begins at {first}, behind {last}");
-            return Err(corrupt(&path, what));
-        }
-        let is_last = index + 1 == firsts.len();
-        let Some(mut scan) = Scan::open(&path, first)? else {
-            // A segment gets records only after its header is on disk.
-            let length = std::fs::metadata(&path).map_err(io)?.len();
-            if is_last && length <= HEADER_BYTES as u64 {
-                std::fs::remove_file(&path).map_err(io)?;
-                files.sync_folder(folder).map_err(io)?;
-                break;
-            }
-            return Err(corrupt(&path, "the header".to_owned()));
-        };
-        let end = check(&shared, &mut scan, first, is_last)?;
-        last = scan.expected - 1;
-        if is_last {
-            let mut handle = files.reopen(&path, end).map_err(io)?;
-            if end < scan.length {
-                tracing::warn!(
-                    journal.segment = %path.display(),
-                    journal.cut_bytes = scan.length - end,
-                    "the journal's tail was not whole and was never acknowledged: cut off"
-                );
-                handle.cut(end).map_err(io)?;
-            }
-            // What was read may be in the page cache only, if a process died before its sync; and
-            // so may the file's name.
-            handle.sync().map_err(io)?;
-            files.sync_folder(folder).map_err(io)?;
-            tail = Some(Tail { first, offset: end, handle });
-        }
-    }
-    if tail.is_none() {
-        // The next segment has to go on where the last one ended, removed ones included.
-        last = last.max(firsts.last().map_or(0, |first| first - 1));
-    }
-    shared.acknowledged.store(last, std::sync::atomic::Ordering::SeqCst);
-    Ok((shared, tail))
-}
-
-/// Goes through a whole segment; returns where its valid part ends.
-fn check(shared: &Shared, scan: &mut Scan, first: Position, is_last: bool) -> Result<u64, Error> {
-    shared.mark(first, first, scan.offset);
-    loop {
-        match scan.next()? {
-            Next::Record(record) => shared.mark(first, record.position, record.offset),
-            Next::End => return Ok(scan.offset),
-            Next::Bad if is_last && !scan.is_followed()? => return Ok(scan.offset),
-            Next::Bad => return Err(scan.corrupt()),
-        }
-    }
-}
-
-/// The first positions of the segments in `folder`, sorted; other files are left alone.
-fn list(folder: &Path) -> Result<Vec<Position>, Error> {
-    let io = |error| Error::io("listing the journal's folder", error);
-    let mut firsts = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let name = entry.map_err(io)?.file_name();
-        let digits = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-        let first = digits.filter(|digits| digits.len() == 20).map(str::parse::<Position>);
-        firsts.extend(first.and_then(Result::ok));
-    }
-    firsts.sort_unstable();
-    Ok(firsts)
 }

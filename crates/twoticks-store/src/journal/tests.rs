@@ -1,26 +1,47 @@
 //! The journal against the simplest model, a list, with every way a disk has to fail.
 
+mod faults;
 mod power;
+mod trimming;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-use super::segment::{Disk, Files, HEADER_BYTES, Handle, RECORD_BYTES, put_record};
+use super::segment::{HEADER_BYTES, RECORD_BYTES, put_record};
+use super::simulated::{Fault, Op, Simulated};
 use super::*;
+
+/// What a full disk says, and a broken one.
+const NO_ROOM: io::ErrorKind = io::ErrorKind::StorageFull;
+const BROKEN: io::ErrorKind = io::ErrorKind::Other;
 
 type Delivered = Arc<Mutex<Vec<(Position, u32)>>>;
 
-fn open_with(folder: &Path, limits: Limits) -> Result<(Journal<u32>, Delivered), Error> {
+fn open_files(
+    folder: &Path,
+    limits: Limits,
+    files: Arc<dyn Files>,
+) -> Result<(Journal<u32>, Delivered), Error> {
     let delivered = Delivered::default();
     let sink = Arc::clone(&delivered);
     let deliver = Box::new(move |position, note| sink.lock().unwrap().push((position, note)));
-    Ok((Journal::open(folder, limits, deliver)?, delivered))
+    Ok((Journal::open_on(folder, limits, deliver, files)?, delivered))
+}
+
+fn open_with(folder: &Path, limits: Limits) -> Result<(Journal<u32>, Delivered), Error> {
+    open_files(folder, limits, Arc::new(Disk))
+}
+
+fn open_on(
+    folder: &Path,
+    limits: Limits,
+    disk: &Simulated,
+) -> Result<(Journal<u32>, Delivered), Error> {
+    open_files(folder, limits, Arc::new(disk.clone()))
 }
 
 fn open(folder: &Path) -> Result<Journal<u32>, Error> {
@@ -35,6 +56,40 @@ fn contents(journal: &Journal<u32>) -> Vec<Vec<u8>> {
     let records: Vec<_> = journal.read(1).collect::<Result<_, _>>().unwrap();
     assert!(records.iter().map(|(position, _)| *position).eq(1..=records.len() as u64));
     records.into_iter().map(|(_, payload)| payload).collect()
+}
+
+/// Appends records that are all queued at once, so that some are written together.
+fn append_at_once(
+    journal: &Journal<u32>,
+    records: Vec<(u32, Vec<u8>)>,
+) -> Vec<Result<Position, Error>> {
+    block_on(async {
+        let mut waiting = Vec::new();
+        for (note, payload) in records {
+            let mut append = Box::pin(journal.append(payload, note));
+            let answer = poll_once(&mut append).await;
+            waiting.push((append, answer));
+        }
+        let mut answers = Vec::new();
+        for (append, answer) in waiting {
+            answers.push(match answer {
+                Some(answer) => answer,
+                None => append.await,
+            });
+        }
+        answers
+    })
+}
+
+/// Polls once.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
@@ -95,7 +150,7 @@ fn a_reader_ends_at_what_was_acknowledged_when_it_was_made() {
 }
 
 #[test]
-fn segments_follow_each_other_and_a_missing_one_is_corrupt() {
+fn segments_follow_each_other_and_a_missing_one_is_told_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { segment_bytes: 200, ..Limits::default() };
     let (journal, _) = open_with(folder.path(), limits).unwrap();
@@ -113,12 +168,22 @@ fn segments_follow_each_other_and_a_missing_one_is_corrupt() {
         assert_eq!(journal.read(from).count() as u64, 51 - from, "{from}");
     }
     drop(journal);
+    let begins = |file: &Path| {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        name.parse::<u64>().unwrap()
+    };
     fs::remove_file(&files[3]).unwrap();
-    assert!(matches!(open(folder.path()), Err(Error::Corrupt { place, .. }) if place == files[4]));
+    let journal = open(folder.path()).unwrap();
+    for from in [1, begins(&files[2]), begins(&files[3])] {
+        let last = journal.read(from).last().unwrap();
+        let missing = format!("the record {} is missing", begins(&files[3]));
+        assert!(matches!(last, Err(Error::Corrupt { what, .. }) if what == missing), "{from}");
+    }
+    assert_eq!(journal.read(begins(&files[4])).count() as u64, 51 - begins(&files[4]));
 }
 
 #[test]
-fn a_reader_skips_to_any_later_record() {
+fn a_reader_finds_any_later_record() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { segment_bytes: 2_000, ..Limits::default() };
     let (journal, _) = open_with(folder.path(), limits).unwrap();
@@ -127,14 +192,11 @@ fn a_reader_skips_to_any_later_record() {
     }
     for steps in [vec![1, 2, 3], vec![5, 60, 61, 190, 200], vec![199, 3], vec![70, 135, 201]] {
         let mut reader = journal.read(1);
-        let mut last = 0;
+        let mut next = 1;
         for to in steps {
-            reader.skip_to(to);
-            let expected = to.max(last + 1);
-            let found = reader.next().map(|record| record.unwrap());
-            let there = u8::try_from(expected).ok().filter(|n| *n <= 200);
-            assert_eq!(found, there.map(|n| (expected, vec![n; 20])), "to {to}");
-            last = expected;
+            let expected = u8::try_from(to).ok().filter(|n| to >= next && *n <= 200);
+            assert_eq!(reader.at(to).unwrap(), expected.map(|n| vec![n; 20]), "{to}");
+            next = next.max(to + 1);
         }
     }
 }
@@ -222,7 +284,7 @@ fn what_stands_behind_a_torn_record_does_not_come_back_behind_the_next_one() {
 }
 
 #[test]
-fn any_changed_byte_in_an_earlier_segment_is_corrupt() {
+fn any_changed_byte_in_an_earlier_segment_is_found_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { segment_bytes: 1, ..Limits::default() };
     let (journal, _) = open_with(folder.path(), limits).unwrap();
@@ -232,14 +294,20 @@ fn any_changed_byte_in_an_earlier_segment_is_corrupt() {
     drop(journal);
     let first = segments(folder.path())[0].clone();
     let bytes = fs::read(&first).unwrap();
+    let is_corrupt = || {
+        let journal = open(folder.path()).unwrap();
+        assert_eq!(journal.acknowledged(), 2);
+        assert_eq!(journal.read(2).map(|record| record.unwrap().1).next(), Some(vec![1; 6]));
+        matches!(journal.read(1).next(), Some(Err(Error::Corrupt { .. })))
+    };
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 4;
         fs::write(&first, &damaged).unwrap();
-        assert!(matches!(open(folder.path()), Err(Error::Corrupt { .. })), "byte {at}");
+        assert!(is_corrupt(), "byte {at}");
     }
     fs::write(&first, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(matches!(open(folder.path()), Err(Error::Corrupt { .. })), "cut");
+    assert!(is_corrupt(), "cut");
 }
 
 #[test]
@@ -303,153 +371,6 @@ fn an_append_at_the_limit_is_taken_and_one_byte_more_is_not() {
     assert_eq!(contents(&journal), [vec![0; 10]]);
 }
 
-/// A disk that can be told to fail, and that waits to be let go.
-#[derive(Clone, Default)]
-struct Faulty {
-    /// What the next operations do: see [`Fault`].
-    fault: Arc<AtomicU8>,
-    /// Where there is a gate, syncs say that they have come to it and wait until it is opened.
-    gate: Arc<Mutex<Option<Gate>>>,
-}
-
-struct Gate {
-    arrived: Sender<()>,
-    opened: Receiver<()>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Fault {
-    None,
-    /// Writes half, then there is no room.
-    WriteFull,
-    /// Syncs fail as a broken disk does, with the data gone.
-    Sync,
-    /// Syncs and cuts fail.
-    SyncAndCut,
-    /// Syncs say that there is no room.
-    SyncFull,
-}
-
-impl Faulty {
-    fn set(&self, fault: Fault) {
-        self.fault.store(fault as u8, Ordering::SeqCst);
-    }
-
-    fn is(&self, faults: &[Fault]) -> bool {
-        let now = self.fault.load(Ordering::SeqCst);
-        faults.iter().any(|fault| *fault as u8 == now)
-    }
-
-    /// Closes the gate. The first half opens it for good when it is dropped, the second is told of
-    /// every sync that comes to it.
-    fn close_gate(&self) -> (Sender<()>, Receiver<()>) {
-        let ((arrived, arrivals), (opener, opened)) = (channel(), channel());
-        *self.gate.lock().unwrap() = Some(Gate { arrived, opened });
-        (opener, arrivals)
-    }
-}
-
-struct FaultyHandle(Faulty, Box<dyn Handle>);
-
-impl Files for Faulty {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
-        Ok(Box::new(FaultyHandle(self.clone(), Disk.create(path)?)))
-    }
-    fn reopen(&self, path: &Path, offset: u64) -> io::Result<Box<dyn Handle>> {
-        Ok(Box::new(FaultyHandle(self.clone(), Disk.reopen(path, offset)?)))
-    }
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        Disk.sync_folder(folder)
-    }
-}
-
-impl Handle for FaultyHandle {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.0.is(&[Fault::WriteFull]) {
-            self.1.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.1.write_all(bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        if let Some(Gate { arrived, opened }) = &*self.0.gate.lock().unwrap() {
-            // Nobody need be there to be told.
-            let _told = arrived.send(());
-            // An error means that the gate is open for good.
-            assert!(opened.recv().is_err());
-        }
-        if self.0.is(&[Fault::Sync, Fault::SyncAndCut]) {
-            return Err(io::Error::other("the disk is broken"));
-        }
-        if self.0.is(&[Fault::SyncFull]) {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
-        self.1.sync()
-    }
-    fn cut(&mut self, offset: u64) -> io::Result<()> {
-        if self.0.is(&[Fault::SyncAndCut]) {
-            return Err(io::Error::other("the disk is broken"));
-        }
-        self.1.cut(offset)
-    }
-}
-
-fn open_faulty(folder: &Path, limits: Limits, faulty: &Faulty) -> Journal<u32> {
-    Journal::open_on(folder, limits, Box::new(|_, _| {}), Box::new(faulty.clone())).unwrap()
-}
-
-#[test]
-fn after_any_fault_nothing_unacknowledged_is_kept_and_it_goes_on() {
-    for fault in [Fault::WriteFull, Fault::Sync, Fault::SyncAndCut, Fault::SyncFull] {
-        for before in [0, 1, 3] {
-            let row = format!("fault {} after {before}", fault as u8);
-            let folder = tempfile::tempdir().unwrap();
-            let faulty = Faulty::default();
-            let journal = open_faulty(folder.path(), Limits::default(), &faulty);
-            let mut expected = Vec::new();
-            for n in 0..before {
-                block_on(journal.append(vec![n; 20], 0)).unwrap();
-                expected.push(vec![n; 20]);
-            }
-            faulty.set(fault);
-            for _ in 0..2 {
-                let refused = block_on(journal.append(vec![99; 30], 0)).unwrap_err();
-                let full = matches!(fault, Fault::WriteFull | Fault::SyncFull);
-                assert_eq!(matches!(refused, Error::Full { .. }), full, "{row}: {refused}");
-                assert_eq!(matches!(refused, Error::Unavailable { .. }), !full, "{row}");
-                assert_eq!(contents(&journal), expected, "{row}");
-            }
-            faulty.set(Fault::None);
-            for n in 0..2 {
-                let position = block_on(journal.append(vec![100 + n], 0)).unwrap();
-                expected.push(vec![100 + n]);
-                assert_eq!(position, expected.len() as u64, "{row}");
-            }
-            assert_eq!(contents(&journal), expected, "{row}");
-            drop(journal);
-            assert_eq!(contents(&open(folder.path()).unwrap()), expected, "{row}, reopened");
-        }
-    }
-}
-
-#[test]
-fn what_is_left_by_a_process_that_died_in_a_fault_is_not_counted() {
-    let folder = tempfile::tempdir().unwrap();
-    let faulty = Faulty::default();
-    let journal = open_faulty(folder.path(), Limits::default(), &faulty);
-    block_on(journal.append(vec![1; 20], 0)).unwrap();
-    faulty.set(Fault::WriteFull);
-    block_on(journal.append(vec![2; 20], 0)).unwrap_err();
-    assert_eq!(
-        fs::read(segment::path(folder.path(), 1)).unwrap().len(),
-        HEADER_BYTES + RECORD_BYTES + 20,
-        "the half that was written is cut off at once"
-    );
-    drop(journal);
-    assert_eq!(contents(&open(folder.path()).unwrap()), [vec![1; 20]]);
-}
-
 #[test]
 fn a_full_queue_is_busy_and_all_that_were_taken_are_written_together() {
     for (limits, busy_limit) in [
@@ -457,15 +378,15 @@ fn a_full_queue_is_busy_and_all_that_were_taken_are_written_together() {
         (Limits { queue_bytes_max: 40, ..Limits::default() }, 40),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let faulty = Faulty::default();
-        let journal = Arc::new(open_faulty(folder.path(), limits, &faulty));
+        let disk = Simulated::new(1);
+        let (journal, _) = open_on(folder.path(), limits, &disk).unwrap();
         block_on(journal.append(vec![0; 10], 0)).unwrap();
-        let (opener, arrivals) = faulty.close_gate();
+        let (opener, arrivals) = disk.close_gate();
         block_on(async {
             let mut waiting: Vec<_> = Vec::new();
             let refused = loop {
                 let mut append = Box::pin(journal.append(vec![1; 10], 0));
-                match futures_poll(&mut append).await {
+                match poll_once(&mut append).await {
                     Some(Err(error)) => break error,
                     Some(Ok(position)) => panic!("{position} acknowledged behind a closed gate"),
                     None => waiting.push(append),
@@ -486,17 +407,6 @@ fn a_full_queue_is_busy_and_all_that_were_taken_are_written_together() {
     }
 }
 
-/// Polls once.
-async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    std::future::poll_fn(|context| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -512,16 +422,9 @@ proptest! {
             let limits = Limits { segment_bytes, ..Limits::default() };
             let (journal, _) = open_with(folder.path(), limits).unwrap();
             prop_assert_eq!(contents(&journal), model.clone());
-            block_on(async {
-                // All are queued at once, so that some are written together.
-                let mut waiting: Vec<_> = Vec::new();
-                for payload in run {
-                    model.push(payload.clone());
-                    let mut append = Box::pin(journal.append(payload, 0));
-                    assert!(futures_poll(&mut append).await.is_none_or(|done| done.is_ok()));
-                    waiting.push(append);
-                }
-            });
+            let records = run.iter().map(|payload| (0, payload.clone())).collect();
+            assert!(append_at_once(&journal, records).iter().all(Result::is_ok));
+            model.extend(run);
             journal.close();
             prop_assert_eq!(contents(&journal), model.clone());
         }

@@ -1,8 +1,8 @@
 //! The thread that writes: takes what is queued, one write, one sync, then answers.
 //!
-//! After a failure nothing of the page cache is trusted: the segment is cut back to what is known
-//! to be on disk before anything else is written, and after a failed sync a new segment is begun.
-//! Nothing is acknowledged meanwhile, and every append is a new attempt.
+//! A write that fails is cut back, and the next one is a new attempt. After a failed sync (or a cut
+//! that fails) what is on disk is not known: nothing is acknowledged any more, every append is
+//! refused with [`Error::Failed`], and the process has to restart from what is there.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,10 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::journal::segment::{self, Files, HEADER_BYTES, RECORD_BYTES, Tail};
+use crate::journal::files::Files;
+use crate::journal::marks::Marks;
+use crate::journal::segment::{self, HEADER_BYTES, RECORD_BYTES};
+use crate::journal::tail::{Fault, Tail};
 use crate::journal::{Deliver, Limits, Position, Shared};
 
 /// A record that waits to be written.
@@ -25,35 +28,25 @@ pub(super) struct Append<N> {
 pub(super) struct Writer<N> {
     shared: Arc<Shared>,
     limits: Limits,
-    files: Box<dyn Files>,
+    files: Arc<dyn Files>,
     deliver: Deliver<N>,
     /// The segment that is written to; `None` before the first one.
     tail: Option<Tail>,
-    state: State,
-    /// Whether the last write failed: what goes on for long is said once.
-    failing: bool,
-}
-
-/// How far the tail can be trusted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It ends at its offset.
-    Clean,
-    /// A write failed: there may be something behind the offset, to be cut off.
-    Torn,
-    /// A sync failed: to be cut off, and the next record goes to a new segment.
-    Distrusted,
+    /// What is written together; kept, so that its memory is asked for once.
+    buffer: Vec<u8>,
+    /// Whether the last write was refused: what goes on for long is said once.
+    refusing: bool,
 }
 
 impl<N> Writer<N> {
     pub(super) fn new(
         shared: Arc<Shared>,
         limits: Limits,
-        files: Box<dyn Files>,
+        files: Arc<dyn Files>,
         deliver: Deliver<N>,
         tail: Option<Tail>,
     ) -> Self {
-        Self { shared, limits, files, deliver, tail, state: State::Clean, failing: false }
+        Self { shared, limits, files, deliver, tail, buffer: Vec::new(), refusing: false }
     }
 
     /// Works until the queue is closed and empty.
@@ -69,17 +62,16 @@ impl<N> Writer<N> {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::SeqCst);
             self.commit(batch);
         }
-        // What failed last may have left something behind the end.
-        if self.settle().is_err() {
-            tracing::warn!("the journal's tail could not be cut; the next start will");
-        }
     }
 
     fn commit(&mut self, batch: Vec<Append<N>>) {
+        if self.shared.failure().is_some() {
+            return self.refuse_for_good(batch);
+        }
         let before = self.shared.acknowledged.load(Ordering::SeqCst);
         match self.write(&batch, before) {
             Ok(()) => {
-                if std::mem::take(&mut self.failing) {
+                if std::mem::take(&mut self.refusing) {
                     tracing::info!("the journal can be written again");
                 }
                 let last = before + batch.len() as u64;
@@ -90,8 +82,8 @@ impl<N> Writer<N> {
                     drop(append.answer.send(Ok(position)));
                 }
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
+            Err(Fault::Refused(error)) => {
+                if !std::mem::replace(&mut self.refusing, true) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "the journal cannot be written; what comes is refused until it can be"
@@ -102,90 +94,41 @@ impl<N> Writer<N> {
                     drop(append.answer.send(Err(Error::io("writing to the journal", error))));
                 }
             }
+            Err(Fault::Failed(error)) => {
+                self.shared.fail(&error);
+                self.refuse_for_good(batch);
+            }
         }
     }
 
-    fn write(&mut self, batch: &[Append<N>], before: Position) -> io::Result<()> {
-        self.settle()?;
+    fn refuse_for_good(&self, batch: Vec<Append<N>>) {
+        for append in batch {
+            drop(append.answer.send(Err(self.shared.failure().unwrap_or(Error::Closed))));
+        }
+    }
+
+    fn write(&mut self, batch: &[Append<N>], before: Position) -> Result<(), Fault> {
         let size: usize = batch.iter().map(|append| append.payload.len() + RECORD_BYTES).sum();
-        let full = self.tail.as_ref().is_none_or(|tail| {
+        let full = |tail: &mut Tail| {
             tail.offset > HEADER_BYTES as u64
                 && tail.offset + size as u64 > self.limits.segment_bytes
-        });
-        if full {
-            self.begin_segment(before + 1)?;
-        }
-        let Some(tail) = self.tail.as_mut() else {
-            return Err(io::Error::other("no segment"));
         };
-        let mut buffer = Vec::with_capacity(size);
-        let mut starts = Vec::with_capacity(batch.len());
+        let tail = match self.tail.take_if(|tail| !full(tail)) {
+            Some(tail) => self.tail.insert(tail),
+            None => {
+                let begun = Tail::begin(&self.shared.folder, before + 1, self.files.as_ref())?;
+                self.shared.remember(before + 1, Marks::default());
+                self.tail.insert(begun)
+            }
+        };
+        self.buffer.clear();
+        self.buffer.reserve(size);
         for ((back, position), append) in (0..).zip(before + 1..).zip(batch) {
-            starts.push((position, tail.offset + buffer.len() as u64));
-            segment::put_record(&mut buffer, position, back, &append.payload);
+            segment::put_record(&mut self.buffer, position, back, &append.payload);
         }
-        if let Err(error) = tail.handle.write_all(&buffer) {
-            self.state = State::Torn;
-            // At once, so that a full disk does not stay full of what nobody was promised.
-            drop(self.settle());
-            return Err(error);
-        }
-        if let Err(error) = tail.handle.sync() {
-            self.state = State::Distrusted;
-            drop(self.settle());
-            return Err(error);
-        }
-        tail.offset += buffer.len() as u64;
-        let first = tail.first;
-        for (position, offset) in starts {
-            self.shared.mark(first, position, offset);
-        }
+        let offset = tail.offset;
+        tail.put(&self.buffer)?;
+        self.shared.mark(tail.first, before + 1, offset);
         Ok(())
-    }
-
-    /// Brings the tail back to what is known to be on disk, if there was a failure.
-    fn settle(&mut self) -> io::Result<()> {
-        let Some(tail) = self.tail.as_mut().filter(|_| self.state != State::Clean) else {
-            return Ok(());
-        };
-        tail.handle.cut(tail.offset)?;
-        if self.state == State::Distrusted {
-            // The positions that are cut off here are given again in the next segment, so the cut
-            // has to be on disk first.
-            tail.handle.sync()?;
-            if tail.offset == HEADER_BYTES as u64 {
-                // An empty segment has the name that the next one will have.
-                std::fs::remove_file(segment::path(&self.shared.folder, tail.first))?;
-                self.shared.forget(tail.first);
-            }
-            self.tail = None;
-        }
-        self.state = State::Clean;
-        Ok(())
-    }
-
-    fn begin_segment(&mut self, first: Position) -> io::Result<()> {
-        let path = segment::path(&self.shared.folder, first);
-        let made = self.files.create(&path).and_then(|mut handle| {
-            handle.write_all(&segment::header(first))?;
-            handle.sync()?;
-            self.files.sync_folder(&self.shared.folder)?;
-            Ok(handle)
-        });
-        match made {
-            Ok(handle) => {
-                let offset = HEADER_BYTES as u64;
-                self.shared.mark(first, first, offset);
-                self.tail = Some(Tail { first, offset, handle });
-                Ok(())
-            }
-            Err(error) => {
-                // So that the next attempt can make it afresh.
-                match std::fs::remove_file(&path) {
-                    Err(left) if left.kind() != io::ErrorKind::NotFound => Err(left),
-                    _ => Err(error),
-                }
-            }
-        }
     }
 }
