@@ -172,7 +172,7 @@ pub enum Source {
 }
 
 /// Whose template a message used, by one source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Claim {
     /// Who says so.
     pub source: Source,

@@ -18,6 +18,7 @@ use twoticks_core::ids::Text;
 use twoticks_core::totals::{Atom, Charge, Clicks, Measure, Totals};
 
 use crate::layout::LayoutError;
+use crate::varint::{get, get_signed, put, put_signed};
 
 /// How many atoms a day has.
 pub(crate) const ATOMS: i32 = 96;
@@ -437,34 +438,4 @@ fn get_text(rest: &mut &[u8]) -> Option<Text> {
     let (text, behind) = rest.split_at_checked(length)?;
     *rest = behind;
     Text::new(std::str::from_utf8(text).ok()?).ok()
-}
-
-pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
-}
-
-pub(crate) fn get(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, behind) = rest.split_first()?;
-        *rest = behind;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put(out, (value << 1 ^ value >> 63).cast_unsigned());
-}
-
-pub(crate) fn get_signed(rest: &mut &[u8]) -> Option<i64> {
-    let value = get(rest)?;
-    Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
 }

@@ -1,10 +1,11 @@
 //! How an entry is written into the journal: a header in postcard, a body compressed and sealed.
 //!
-//! `version 1 | length of the header (4 bytes, little-endian) | header | sealed body`. The header
+//! `version | length of the header (4 bytes, little-endian) | header | sealed body`. The header
 //! knows people as keyed hashes only; the body is whatever came, under the key file, bound to its
-//! header. To change the format, raise the version, keep the old one readable, and check in a
-//! fixture of the new one. The events in the header are core's: a change of theirs is a change of
-//! this format, and the fixture says so.
+//! header. In version 2 the header is postcard without the events, and behind it the events as
+//! `facts` packs them; in version 1, which is still read, they are in it as postcard. To change the
+//! format, raise the version, keep the old ones readable, and check in a fixture of the new one.
+//! The events are core's: a change of theirs is a change of this format, and the fixtures say so.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -15,11 +16,12 @@ use twoticks_core::event::Event;
 use twoticks_core::ids::ChannelId;
 
 use crate::error::Error;
+use crate::facts;
 use crate::journal::Position;
 use crate::keys::Keys;
 use crate::ledger::{BODY_BYTES_MAX, Batch, Dead, Entry, Kind};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// What bodies are sealed for.
 const PURPOSE: &str = "journal-body";
 /// Bodies are JSON: the fastest level finds most of it.
@@ -35,6 +37,7 @@ struct Header {
     origin: String,
     channel: Option<ChannelId>,
     group: Option<String>,
+    /// Empty since version 2, where they follow the header.
     events: Vec<Event>,
     dead: Vec<Dead>,
     resolves: Option<Position>,
@@ -54,10 +57,12 @@ pub(crate) struct Work {
 /// The payload for the journal, and what is left for the fold.
 pub(crate) fn encode(keys: &Keys, batch: Batch) -> (Vec<u8>, Work) {
     let Batch { kind, accepted, origin, channel, group, events, dead, resolves, body } = batch;
+    let kind = kind as u8;
     let header =
-        Header { kind: kind as u8, accepted, origin, channel, group, events, dead, resolves };
-    let bytes =
+        Header { kind, accepted, origin, channel, group, events: Vec::new(), dead, resolves };
+    let mut bytes =
         postcard::to_stdvec(&header).expect("every field of a header has a length that is known");
+    facts::put_events(&mut bytes, &events);
     let length = u32::try_from(bytes.len()).expect("events and texts of a batch are bounded");
     let mut payload = Vec::with_capacity(bytes.len() + body.len() / 2 + 64);
     payload.push(VERSION);
@@ -66,7 +71,7 @@ pub(crate) fn encode(keys: &Keys, batch: Batch) -> (Vec<u8>, Work) {
     if !body.is_empty() {
         payload.extend_from_slice(&keys.seal(PURPOSE, &bytes, &pack(&body)));
     }
-    (payload, header.into())
+    (payload, Header { events, ..header }.into())
 }
 
 impl From<Header> for Work {
@@ -135,7 +140,14 @@ fn split<'a>(
     let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| damaged())?;
     let (header, sealed) = rest.split_at_checked(length).ok_or_else(damaged)?;
-    let parsed = postcard::from_bytes(header).map_err(|_| damaged())?;
+    let parsed = if version == 1 {
+        postcard::from_bytes(header).map_err(|_| damaged())?
+    } else {
+        let (parsed, mut rest): (Header, _) =
+            postcard::take_from_bytes(header).map_err(|_| damaged())?;
+        let events = facts::get_events(&mut rest).filter(|_| rest.is_empty());
+        Header { events: events.ok_or_else(damaged)?, ..parsed }
+    };
     Ok((parsed, header, sealed))
 }
 
@@ -212,7 +224,7 @@ mod tests {
         fn any_rubbish_is_refused_without_a_panic(mut payload: Vec<u8>) {
             let keys = Keys::from_bytes([1; 32]);
             prop_assert!(decode(&keys, Path::new("x"), 9, &payload).is_err());
-            payload.splice(0..0, [1, 3, 0, 0, 0]);
+            payload.splice(0..0, [2, 3, 0, 0, 0]);
             prop_assert!(decode(&keys, Path::new("x"), 9, &payload).is_err());
         }
     }
@@ -221,8 +233,8 @@ mod tests {
     fn an_entry_of_a_newer_version_is_told() {
         let keys = Keys::from_bytes([1; 32]);
         let (mut payload, _) = encode(&keys, batch(vec![1]));
-        payload[0] = 2;
+        payload[0] = 3;
         let decoded = decode(&keys, Path::new("x"), 9, &payload);
-        assert!(matches!(decoded, Err(Error::NewerVersion { found: 2, .. })));
+        assert!(matches!(decoded, Err(Error::NewerVersion { found: 3, .. })));
     }
 }

@@ -14,6 +14,7 @@ pub mod directory;
 pub mod embedded;
 mod entry;
 pub mod error;
+mod facts;
 pub mod journal;
 pub mod keys;
 mod layout;
@@ -24,4 +25,5 @@ pub mod scan;
 #[cfg(test)]
 mod suite;
 mod threads;
+mod varint;
 pub mod verify;

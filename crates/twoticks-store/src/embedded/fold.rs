@@ -256,6 +256,25 @@ fn fold_until_done(shared: &Shared, young: &mut Young, position: Position, work:
     true
 }
 
+/// Makes the filters of what was in the tables when they were opened, then ends.
+pub(crate) fn fill_filters(shared: &Shared) {
+    let mut from = None;
+    loop {
+        match shared.slot.with(|tables| tables.fill_filters(&from)) {
+            Ok(Some(next)) => from = next,
+            Ok(None) => return,
+            // The engine is asked instead, until the next start.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                return tracing::warn!(error, "the filters of the ledger are not made");
+            }
+        }
+        if shared.pause(Duration::ZERO) {
+            return;
+        }
+    }
+}
+
 /// Commits frozen overlays until all who can send are gone.
 pub(crate) fn commit(shared: &Shared, commits: &Receiver<Arc<Overlay>>) {
     while let Ok(frozen) = commits.recv() {

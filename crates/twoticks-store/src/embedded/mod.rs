@@ -8,6 +8,7 @@
 //! the journal, and the next start makes it again.
 
 mod cells;
+mod filter;
 pub mod fold;
 mod query;
 mod recent;
@@ -118,11 +119,14 @@ impl Embedded {
         let shared = Arc::new(shared);
         replay(&shared, &mut young, &journal, folder)?;
         let (commits, committing) = sync_channel(1);
-        let (folds, commit) = (Arc::clone(&shared), Arc::clone(&shared));
-        let fold =
-            threads::start("twoticks-fold", move || fold::run(&folds, young, &ordered, &commits));
-        let commit = threads::start("twoticks-commit", move || fold::commit(&commit, &committing));
-        let starting = |error| Error::io("starting the ledger's threads", error);
+        let [folds, commit, fills] = [(); 3].map(|()| Arc::clone(&shared));
+        let started = [
+            threads::start("twoticks-fold", move || fold::run(&folds, young, &ordered, &commits)),
+            threads::start("twoticks-commit", move || fold::commit(&commit, &committing)),
+            threads::start("twoticks-filter", move || fold::fill_filters(&fills)),
+        ];
+        let started: Result<_, _> = started.into_iter().collect();
+        let threads = started.map_err(|error| Error::io("starting the ledger's threads", error))?;
         Ok(Self {
             journal,
             folder: folder.to_owned(),
@@ -130,7 +134,7 @@ impl Embedded {
             shared,
             lead: Arc::default(),
             orders: Mutex::new(Some(orders)),
-            threads: Mutex::new(vec![fold.map_err(starting)?, commit.map_err(starting)?]),
+            threads: Mutex::new(threads),
             _lock: lock,
         })
     }

@@ -10,6 +10,7 @@
 //! counts. So the pieces that are written to stay small whatever is kept, and a piece whose time
 //! is over is dropped as a whole.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -22,9 +23,11 @@ use serde::Serialize;
 use twoticks_core::RULES_VERSION;
 use twoticks_core::clock::{DAY, Time};
 use twoticks_core::ids::ChannelId;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::day::Day;
 use crate::digest::{Digester, Table};
+use crate::embedded::filter::Filter;
 use crate::embedded::young::Overlay;
 use crate::error::Error;
 use crate::journal::Position;
@@ -42,6 +45,10 @@ const CACHE_BYTES: u64 = 64 << 20;
 const ENGINE_JOURNAL_BYTES: u64 = 256 << 20;
 /// Threads of the engine: one flushes while the other compacts.
 const ENGINE_THREADS: usize = 2;
+/// The most memory for filters, in bytes.
+const FILTER_BYTES_MAX: usize = 192 << 20;
+/// How many messages are taken into a filter at a time.
+const FILTER_STEP: usize = 65_536;
 /// What is sealed in `meta`, and for which purpose.
 const KEY_CHECK: (&str, &[u8]) = ("ledger-key-check", b"twoticks");
 /// What a person does about damaged tables.
@@ -71,7 +78,12 @@ pub(crate) struct Piece {
     pub(crate) epoch: i64,
     pub(crate) messages: Keyspace,
     pub(crate) taps: Keyspace,
+    /// Which messages it may have.
+    pub(crate) filter: Arc<Filter>,
 }
+
+/// Where to go on making filters: behind this message of the piece with this epoch.
+pub(crate) type FillFrom = Option<(i64, Slice)>;
 
 /// A row as it is stored.
 pub(crate) type Stored = (Slice, Slice);
@@ -81,10 +93,11 @@ const MESSAGES: &str = "messages-";
 const TAPS: &str = "taps-";
 
 impl Piece {
-    fn open(db: &Database, epoch: i64) -> fjall::Result<Self> {
+    fn open(db: &Database, epoch: i64, filter: Filter) -> fjall::Result<Self> {
         let keyspace =
             |name: &str| db.keyspace(&format!("{name}{epoch}"), KeyspaceCreateOptions::default);
-        Ok(Self { epoch, messages: keyspace(MESSAGES)?, taps: keyspace(TAPS)? })
+        let (messages, taps) = (keyspace(MESSAGES)?, keyspace(TAPS)?);
+        Ok(Self { epoch, messages, taps, filter: Arc::new(filter) })
     }
 }
 
@@ -119,7 +132,7 @@ impl Tables {
             let mut pieces = Vec::new();
             for name in db.list_keyspace_names() {
                 if let Some(epoch) = name.strip_prefix(MESSAGES).and_then(|it| it.parse().ok()) {
-                    pieces.push(Piece::open(&db, epoch)?);
+                    pieces.push(Piece::open(&db, epoch, Filter::default())?);
                 }
             }
             pieces.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.epoch));
@@ -213,7 +226,7 @@ impl Tables {
         if let Some(piece) = self.pieces().first().filter(|piece| piece.epoch >= epoch) {
             return Ok(piece.clone());
         }
-        let piece = Piece::open(&self.db, epoch).map_err(engine_error)?;
+        let piece = Piece::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let all = std::iter::once(piece.clone()).chain(pieces.iter().cloned()).collect();
         *pieces = Arc::new(all);
@@ -222,12 +235,52 @@ impl Tables {
 
     /// The stored row of a message.
     pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
-        find(&self.pieces(), |piece| &piece.messages, key)
+        let hash = xxh3_64(key);
+        for piece in self.pieces().iter().filter(|piece| piece.filter.may_have(hash)) {
+            if let Some(value) = piece.messages.get(key).map_err(engine_error)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on making the filters of what was in the tables when they were opened, from the
+    /// message behind `from`; where to go on after that, if there is more to do.
+    pub(crate) fn fill_filters(&self, from: &FillFrom) -> Result<Option<FillFrom>, Error> {
+        let pieces = self.pieces();
+        let known: usize = pieces.iter().map(|piece| piece.filter.bytes()).sum();
+        let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) else {
+            return Ok(None);
+        };
+        // Beyond that the engine has to be asked for what the oldest pieces have.
+        if known > FILTER_BYTES_MAX {
+            return Ok(None);
+        }
+        let start = from.as_ref().filter(|(epoch, _)| *epoch == piece.epoch);
+        let start = start.map_or(Bound::Unbounded, |(_, key)| Bound::Excluded(key.clone()));
+        let mut keys = Vec::with_capacity(FILTER_STEP);
+        let mut last = None;
+        for guard in piece.messages.range::<Slice, _>((start, Bound::Unbounded)).take(FILTER_STEP) {
+            let key = guard.key().map_err(engine_error)?;
+            keys.push(xxh3_64(&key));
+            last = Some((piece.epoch, key));
+        }
+        let is_end = keys.len() < FILTER_STEP;
+        piece.filter.insert(keys.into_iter());
+        if is_end {
+            piece.filter.finish();
+        }
+        Ok(Some(last.filter(|_| !is_end)))
     }
 
     /// The stored row of a tap.
     pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
-        find(&self.pieces(), |piece| &piece.taps, key)
+        for piece in self.pieces().iter() {
+            if let Some(value) = piece.taps.get(key).map_err(engine_error)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     /// The messages of a channel, sorted by key.
@@ -264,6 +317,8 @@ impl Tables {
         let batch = OwnedWriteBatch::with_capacity(self.db.clone(), messages.len() + taps.len());
         let mut batch = batch.durability(Some(PersistMode::SyncAll));
         let piece = self.newest(*latest)?;
+        // Before anybody could look for them there.
+        piece.filter.insert(messages.iter().map(|(key, _)| xxh3_64(key)));
         for (key, value) in messages {
             batch.insert(&piece.messages, key, value);
         }
@@ -349,20 +404,6 @@ impl Tables {
         }
         Ok(digester.finish())
     }
-}
-
-/// The row at `key`, from the newest piece that has it.
-fn find(
-    pieces: &[Piece],
-    of: impl Fn(&Piece) -> &Keyspace,
-    key: &[u8],
-) -> Result<Option<Slice>, Error> {
-    for piece in pieces {
-        if let Some(value) = of(piece).get(key).map_err(engine_error)? {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
 }
 
 /// The rows of several pieces, sorted by key; of several with the same key that of the newest.

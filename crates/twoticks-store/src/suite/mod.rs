@@ -2,7 +2,7 @@
 //! [`store_suite`]; one that is missing there is dead code, and clippy fails.
 
 mod fixtures;
-mod model;
+pub(crate) mod model;
 mod scan;
 pub(crate) mod told;
 

@@ -119,7 +119,7 @@ fn any_category() -> impl Strategy<Value = Event> {
         })
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+pub(crate) fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => any_message(),
         4 => any_tap(),
