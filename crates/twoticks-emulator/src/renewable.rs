@@ -7,6 +7,7 @@ use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 use twoticks_store::directory::{self, Change, Directory, Snapshot};
+use twoticks_store::embedded::kept::Kept;
 use twoticks_store::error::Error;
 use twoticks_store::journal::Position;
 use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
@@ -57,6 +58,9 @@ impl Ledger for Renewable<dyn Ledger> {
     }
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
         self.now().scan(scan).await
+    }
+    fn kept(&self) -> Option<Arc<Kept>> {
+        self.now().kept()
     }
     fn counters(&self) -> Counters {
         self.now().counters()

@@ -4,6 +4,8 @@
 //! always holds: an entry is durable before its [`Receipt`] is given; messages, totals and the
 //! position that they stand for change together; a question asked after a receipt sees its entry.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use twoticks_core::channel::Channel;
@@ -13,6 +15,7 @@ use twoticks_core::fold::Outcome;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 
+use crate::embedded::kept::Kept;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::scan::{Scan, Scanned};
@@ -75,6 +78,11 @@ pub trait Ledger: Send + Sync {
     /// before the call. They are read while they are asked for, whatever is recorded meanwhile; a
     /// page fails with [`Error::Unavailable`] if the moment is lost, and none comes behind it.
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error>;
+
+    /// What a ledger in a folder can do besides; `None` if it is in none.
+    fn kept(&self) -> Option<Arc<Kept>> {
+        None
+    }
 
     /// What happened to the events recorded since this ledger was opened.
     fn counters(&self) -> Counters;

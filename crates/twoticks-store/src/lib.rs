@@ -8,6 +8,7 @@
 //! bodies are sealed under the key file ([`keys`]).
 #![warn(missing_docs)]
 
+pub mod backup;
 mod digest;
 pub mod directory;
 pub mod embedded;
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod lock;
 pub mod memory;
 pub mod scan;
+mod snapshot;
 #[cfg(test)]
 mod suite;
 mod threads;

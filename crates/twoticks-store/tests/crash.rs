@@ -114,7 +114,7 @@ async fn what_was_acknowledged_is_there_once_after_any_kill() {
         let counted = child::sent(&ledger).await;
         assert_eq!(usize::try_from(counted), Ok(messages.len()), "round {round}");
         let scratch = tempfile::tempdir().unwrap();
-        let verdict = verify(&ledger, scratch.path(), &|_, _| {}).await.unwrap();
+        let verdict = verify(&ledger, scratch.path(), Arc::new(|_, _| {})).await.unwrap();
         assert!(verdict.equal, "round {round}: {verdict:?}");
         assert_eq!(verdict.entries, next - 1);
         if round % 2 == 0 {

@@ -1,40 +1,46 @@
 //! The ledger of one machine: our journal in front, an embedded engine behind, one folder.
 //!
-//! `lock`, `journal/` and `ledger/`. An acknowledgement waits for the journal's sync and for
+//! `lock`, `journal/`, `ledger/` and `snapshots/`. An acknowledgement waits for the journal's sync and for
 //! nothing else. One thread folds what is acknowledged into an overlay in memory ([`fold`]), and
 //! overlays are committed whole, with the position they reach ([`tables`]). A question waits until
 //! the overlay has what was acknowledged when it was asked, and reads overlay and tables together
 //! ([`query`]). `ledger/` can be removed at any time while nobody uses the folder: it is a fold of
-//! the journal, and the next start makes it again.
+//! the journal, or of a snapshot and the journal behind it, and the next start makes it again
+//! ([`opening`]). What a folder can do besides is in [`kept`], how long it keeps its journal in
+//! [`retention`].
 
 pub mod fold;
+pub mod kept;
+mod opening;
 mod overlay;
 mod query;
+mod refold;
+pub mod retention;
 mod rows;
 mod scan;
 pub mod scratch;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 
-use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, OVERLAY_ROWS_MAX, Order, Permit, Shared};
-use crate::embedded::rows::ChannelCache;
+use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, Order, Permit, Shared};
+use crate::embedded::kept::Kept;
+use crate::embedded::retention::{Ages, Retention};
 use crate::embedded::scan::View;
-use crate::embedded::tables::{Slot, Tables};
+use crate::embedded::tables::Tables;
 use crate::entry;
 use crate::error::Error;
 use crate::journal::{Journal, Limits, Position};
@@ -53,20 +59,25 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// with more events than this.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 const INLINE_EVENTS_MAX: usize = 256;
-/// How many entries are folded in one step at the start, and how many events about.
-const REPLAY_STEP: usize = 256;
-const REPLAY_STEP_EVENTS: usize = 16_384;
-/// How many entries are looked at for one with a body that says under which key it was sealed.
-const KEY_CHECK_ENTRIES: usize = 100;
+/// Removes the ledger that is in `data`, all of it, while nobody uses the folder.
+///
+/// # Errors
+/// What the operating system says; some of it may be left then.
+pub fn remove(data: &Path) -> std::io::Result<()> {
+    for part in ["journal", "ledger", "ledger.new", "ledger.damaged", "snapshots"] {
+        let path = data.join(part);
+        if path.exists() {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    let mark = data.join(opening::DAMAGED_MARK);
+    if mark.exists() { std::fs::remove_file(mark) } else { Ok(()) }
+}
 
 /// An open folder.
 pub struct Embedded {
-    journal: Arc<Journal<Note>>,
-    folder: PathBuf,
-    keys: Arc<Keys>,
-    shared: Arc<Shared>,
+    kept: Arc<Kept>,
     lead: Arc<AtomicUsize>,
-    orders: Mutex<Option<SyncSender<Order>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: FolderLock,
 }
@@ -95,35 +106,50 @@ impl Embedded {
         // Every entry weighs at least one event, so the bounded lead always fits.
         let (orders, ordered) = sync_channel(LEAD_EVENTS_MAX + 16);
         let to_fold = orders.clone();
-        let deliver = Box::new(move |position, note| {
+        let ages = Arc::new(Ages::default());
+        let to_tell = Arc::clone(&ages);
+        let deliver = Box::new(move |position, note: Note| {
+            to_tell.tell(note.work.accepted);
             // The fold ends before the journal does only when the ledger closes.
             drop(to_fold.send(Order::Fold(position, note)));
         });
         let journal: Arc<Journal<Note>> =
             Arc::new(Journal::open(&folder.join("journal"), limits, deliver)?);
-        check_key(folder, &keys, &journal)?;
-        let shared = Arc::new(open_tables(folder, &keys, &journal)?);
-        replay(&shared, &journal, folder)?;
+        opening::check_key(folder, &keys, &journal)?;
+        let shared = Arc::new(opening::open_tables(folder, &keys, &journal)?);
+        opening::replay(&shared, &journal, folder)?;
+        if let Some(latest) = retention::latest_of(folder, &journal)? {
+            ages.tell(latest);
+        }
         let (commits, committing) = sync_channel(1);
         let (folds, commit) = (Arc::clone(&shared), Arc::clone(&shared));
         let fold = threads::start("twoticks-fold", move || fold::run(&folds, &ordered, &commits));
         let commit = threads::start("twoticks-commit", move || fold::commit(&commit, &committing));
         let starting = |error| Error::io("starting the ledger's threads", error);
         Ok(Self {
-            journal,
-            folder: folder.to_owned(),
-            keys,
-            shared,
+            kept: Arc::new(Kept::new((journal, shared), (folder, keys), orders, ages)),
             lead: Arc::default(),
-            orders: Mutex::new(Some(orders)),
             threads: Mutex::new(vec![fold.map_err(starting)?, commit.map_err(starting)?]),
             _lock: lock,
         })
     }
 
-    /// Waits until everything that is acknowledged now can be asked for.
+    /// Keeps the journal as `retention` says from now on, until it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there is no thread to be had.
+    pub fn retain(&self, retention: Retention) -> Result<(), Error> {
+        self.kept.ages.believe(Arc::clone(&retention.clock));
+        let kept = Arc::clone(&self.kept);
+        let thread = threads::start("twoticks-retain", move || retention::run(&kept, &retention));
+        let thread = thread.map_err(|error| Error::io("starting the ledger's threads", error))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    #[cfg(test)]
     async fn catch_up(&self) -> Result<(), Error> {
-        wait(&self.shared.applied, self.journal.acknowledged()).await
+        self.kept.catch_up().await
     }
 
     /// Runs what blocks away from the runtime's threads.
@@ -131,15 +157,22 @@ impl Embedded {
         &self,
         question: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.catch_up().await?;
-        let shared = Arc::clone(&self.shared);
-        blocking(move || question(&shared)).await
+        self.kept.catch_up().await?;
+        let shared = Arc::clone(&self.kept.shared);
+        blocking(move || {
+            let answer = question(&shared);
+            if let Err(Error::Corrupt { .. }) = &answer {
+                opening::mark_damaged(shared.slot.folder());
+            }
+            answer
+        })
+        .await
     }
 
     /// The entries at `positions`, as many as a list may have.
     async fn read(&self, positions: Positions, most: usize) -> Result<Vec<Entry>, Error> {
-        let (journal, keys) = (Arc::clone(&self.journal), Arc::clone(&self.keys));
-        let folder = self.folder.join("journal");
+        let (journal, keys) = (Arc::clone(&self.kept.journal), Arc::clone(&self.kept.keys));
+        let folder = self.kept.folder.join("journal");
         blocking(move || {
             let mut entries = Vec::new();
             let mut bytes = 0;
@@ -163,8 +196,10 @@ impl Embedded {
                     }
                 }
                 Positions::These(positions) => {
-                    let mut records = journal.read(1);
-                    for position in positions {
+                    let first = journal.first();
+                    let mut records = journal.read(first);
+                    // Those before are no longer kept.
+                    for position in positions.into_iter().filter(|position| *position >= first) {
                         records.skip_to(position);
                         let Some(record) = records.next() else { break };
                         if !take(record)? {
@@ -178,21 +213,12 @@ impl Embedded {
         .await
     }
 
-    /// Has everything that is acknowledged now committed to the tables.
-    async fn flush(&self) -> Result<(), Error> {
-        self.catch_up().await?;
-        let target = self.journal.acknowledged();
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let orders = orders.ok_or(Error::Closed)?;
-        blocking(move || orders.send(Order::Flush).map_err(|_| Error::Closed)).await?;
-        wait(&self.shared.committed, target).await
-    }
-
     /// Stops the threads and waits for them.
     fn end(&self) {
-        self.journal.close();
-        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.shared.stop();
+        self.kept.end();
+        self.kept.journal.close();
+        drop(self.kept.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.kept.shared.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -209,123 +235,6 @@ enum Positions {
     These(Vec<Position>),
 }
 
-async fn wait(reached: &watch::Sender<Position>, target: Position) -> Result<(), Error> {
-    let mut reached = reached.subscribe();
-    let waiting = reached.wait_for(|position| *position >= target);
-    match tokio::time::timeout(CATCH_UP_MAX, waiting).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(Error::Closed),
-        Err(late) => Err(Error::Unavailable {
-            doing: "waiting for the ledger to catch up with the journal",
-            source: late.into(),
-        }),
-    }
-}
-
-/// Makes sure that the journal was written under `keys`: hashes under another key would count
-/// everything once more. The tables know their key as well, but they may be gone.
-fn check_key(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<(), Error> {
-    for record in journal.read(1).take(KEY_CHECK_ENTRIES) {
-        match entry::opens(keys, &record?.1) {
-            Some(true) => break,
-            Some(false) => return Err(Error::WrongKey { folder: folder.to_owned() }),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Opens the tables and makes sure that they belong to the journal.
-fn open_tables(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<Shared, Error> {
-    let ledger = folder.join("ledger");
-    let mut tables = open_or_set_aside(&ledger, journal)?;
-    let mut meta = tables.meta(&ledger, Some(keys))?;
-    if !meta.same_rules && journal.first() == 1 {
-        tracing::warn!("the counting rules have changed: the ledger is made again");
-        drop(tables);
-        std::fs::remove_dir_all(&ledger)
-            .map_err(|error| Error::io("removing the old ledger", error))?;
-        tables = Tables::open(&ledger)?;
-        meta = tables.meta(&ledger, Some(keys))?;
-    }
-    if meta.folded > journal.acknowledged() {
-        return Err(Error::Corrupt {
-            what: format!(
-                "its end is missing: it has {} entries, and {} have been counted",
-                journal.acknowledged(),
-                meta.folded
-            ),
-            place: folder.join("journal"),
-            remedy: "restore the journal's last file from a backup, or remove the folder `ledger` \
-                beside it and accept the loss",
-        });
-    }
-    if meta.folded + 1 < journal.first() {
-        return Err(Error::Corrupt {
-            what: format!(
-                "its beginning is missing: {} entries have been counted, and it begins at {}",
-                meta.folded,
-                journal.first()
-            ),
-            place: folder.join("journal"),
-            remedy: "restore the folder from a backup",
-        });
-    }
-    Ok(Shared::new(Slot::new(&ledger, tables), meta.folded))
-}
-
-/// Opens the tables. Those that a power cut has left damaged are set aside, as `ledger.damaged`, if
-/// the journal has all that is needed to make them again.
-fn open_or_set_aside(ledger: &Path, journal: &Journal<Note>) -> Result<Tables, Error> {
-    match Tables::open(ledger) {
-        Err(error @ Error::Corrupt { .. }) if journal.first() == 1 => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the ledger is damaged and is made again from the journal; the old one is kept as \
-                `ledger.damaged`"
-            );
-            let aside = ledger.with_extension("damaged");
-            let moving = |error| Error::io("setting the damaged ledger aside", error);
-            if aside.exists() {
-                std::fs::remove_dir_all(&aside).map_err(moving)?;
-            }
-            std::fs::rename(ledger, &aside).map_err(moving)?;
-            Tables::open(ledger)
-        }
-        other => other,
-    }
-}
-
-/// Folds what the journal has and the tables do not.
-fn replay(shared: &Shared, journal: &Journal<Note>, folder: &Path) -> Result<(), Error> {
-    let folder = folder.join("journal");
-    let from = *shared.applied.borrow() + 1;
-    let mut channels = ChannelCache::new();
-    let mut records = journal.read(from).peekable();
-    let (mut step, mut events) = (Vec::with_capacity(REPLAY_STEP), 0);
-    while let Some(record) = records.next() {
-        let (position, payload) = record?;
-        let work = entry::decode_work(&folder, position, &payload)?;
-        events += work.events.len();
-        step.push((position, Box::new(work)));
-        let full = step.len() >= REPLAY_STEP || events >= REPLAY_STEP_EVENTS;
-        if full || records.peek().is_none() {
-            shared.applied.send_replace(shared.fold(&mut channels, &step)?);
-            step.clear();
-            events = 0;
-            if shared.active_rows() >= OVERLAY_ROWS_MAX
-                && let Some(frozen) = shared.freeze()
-            {
-                shared.commit(&frozen)?;
-                tracing::info!(ledger.position = position, "the ledger catches up: {position}");
-            }
-        }
-    }
-    // What happened before the start is not counted as happening now.
-    *shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters::default();
-    Ok(())
-}
-
 #[async_trait]
 impl Ledger for Embedded {
     async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
@@ -334,12 +243,12 @@ impl Ledger for Embedded {
         let is_small =
             batch.body.len() <= INLINE_BYTES_MAX && batch.events.len() <= INLINE_EVENTS_MAX;
         let (payload, work) = if is_small {
-            entry::encode(&self.keys, batch)
+            entry::encode(&self.kept.keys, batch)
         } else {
-            let keys = Arc::clone(&self.keys);
+            let keys = Arc::clone(&self.kept.keys);
             blocking(move || Ok(entry::encode(&keys, batch))).await?
         };
-        let position = self.journal.append(payload, Note { work, _permit: permit }).await?;
+        let position = self.kept.journal.append(payload, Note { work, _permit: permit }).await?;
         Ok(Receipt { position })
     }
 
@@ -379,13 +288,13 @@ impl Ledger for Embedded {
     }
 
     async fn digest(&self) -> Result<Digest, Error> {
-        self.flush().await?;
+        self.kept.flush().await?;
         self.ask(|shared| shared.slot.with(Tables::digest)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
-        self.flush().await?;
-        let shared = Arc::clone(&self.shared);
+        self.kept.flush().await?;
+        let shared = Arc::clone(&self.kept.shared);
         blocking(move || {
             let view = View::new(shared, &scan)?;
             Ok(Scanned { position: view.position, pages: Box::new(view) })
@@ -394,17 +303,22 @@ impl Ledger for Embedded {
     }
 
     fn counters(&self) -> Counters {
-        *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.kept.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> Option<Arc<Kept>> {
+        Some(Arc::clone(&self.kept))
     }
 
     async fn close(&self) -> Result<(), Error> {
-        let journal = Arc::clone(&self.journal);
+        self.kept.end();
+        let journal = Arc::clone(&self.kept.journal);
         blocking(move || {
             journal.close();
             Ok(())
         })
         .await?;
-        let flushed = match self.flush().await {
+        let flushed = match self.kept.flush().await {
             // It has been closed before.
             Err(Error::Closed) => Ok(()),
             other => other,

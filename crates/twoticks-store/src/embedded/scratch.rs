@@ -8,6 +8,7 @@ use crate::embedded::tables::{Slot, Tables};
 use crate::entry::Work;
 use crate::error::Error;
 use crate::ledger::{Batch, Digest, Entry};
+use crate::snapshot::reader::Snapshot;
 
 /// Tables in a folder of their own.
 pub struct Scratch {
@@ -46,6 +47,18 @@ impl Scratch {
             self.commit()?;
         }
         Ok(())
+    }
+
+    /// Puts the state of the snapshot in `path` into it, as long as nothing was folded. Blocks.
+    pub(crate) fn fill(&mut self, path: &Path) -> Result<(), Error> {
+        let rows = Snapshot::open(path)?;
+        let position = rows.header.position;
+        self.shared.slot.with(|tables| tables.fill(rows, position))
+    }
+
+    /// What is folded into, besides [`Scratch::fold`].
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The digest of what has been folded. Blocks.

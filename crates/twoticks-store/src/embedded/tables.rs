@@ -18,9 +18,10 @@ use crate::journal::Position;
 use crate::keys::Keys;
 use crate::layout::{self, CellTable, LayoutError};
 use crate::ledger::Digest;
+use crate::snapshot::Row;
 
 /// The version of the tables' layout.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// Memory for blocks of the tables, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 /// What the engine's own journals may grow to, in bytes.
@@ -30,7 +31,8 @@ const ENGINE_THREADS: usize = 2;
 /// What is sealed in `meta`, and for which purpose.
 const KEY_CHECK: (&str, &[u8]) = ("ledger-key-check", b"twoticks");
 /// What a person does about damaged tables.
-const REMEDY: &str = "stop, remove this folder and start again: it is rebuilt from the journal";
+pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is rebuilt from the newest \
+    snapshot and the journal";
 
 /// The tables of an open engine.
 pub(crate) struct Tables {
@@ -185,6 +187,67 @@ impl Tables {
         batch.commit().map_err(engine_error)
     }
 
+    /// The state in `snapshot` in the order of tables and keys, from the row at `from` on.
+    pub(crate) fn rows(
+        &self,
+        snapshot: &fjall::Snapshot,
+        from: (Table, &[u8]),
+    ) -> impl Iterator<Item = Result<(Table, fjall::Slice, fjall::Slice), Error>> {
+        let tables = Table::ALL.into_iter().filter(move |table| *table >= from.0);
+        tables.flat_map(move |table| {
+            let start = if table == from.0 { from.1 } else { &[] };
+            snapshot.range(self.table(table), start..).map(move |guard| {
+                let (key, value) = guard.into_inner().map_err(engine_error)?;
+                Ok((table, key, value))
+            })
+        })
+    }
+
+    /// Puts the state that `rows` are, in the order of tables and keys, into tables that have
+    /// none. The position is written last, so that what is torn stands for nothing.
+    pub(crate) fn fill(
+        &self,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        position: Position,
+    ) -> Result<(), Error> {
+        let mut rows = rows.peekable();
+        for table in Table::ALL {
+            if !matches!(rows.peek(), Some(Ok((next, ..))) if *next == table) {
+                continue;
+            }
+            // What is sorted goes into files at once, and not through the engine's own journal.
+            let mut filling = self.table(table).start_ingestion().map_err(engine_error)?;
+            let is_of_table = |row: &Result<Row, _>| row.as_ref().is_ok_and(|row| row.0 == table);
+            while let Some(row) = rows.next_if(is_of_table) {
+                let (_, key, value) = row?;
+                filling.write(key, value).map_err(engine_error)?;
+            }
+            filling.finish().map_err(engine_error)?;
+        }
+        rows.next().transpose()?;
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, "folded", layout::value(&position));
+        batch.commit().map_err(engine_error)
+    }
+
+    /// About how many messages are kept, and how many bytes all tables have on disk.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let bytes = Table::ALL.into_iter().map(|table| self.table(table).disk_space()).sum();
+        (self.messages.approximate_len() as u64, bytes)
+    }
+
+    fn table(&self, table: Table) -> &Keyspace {
+        match table {
+            Table::Messages => &self.messages,
+            Table::Taps => &self.taps,
+            Table::Channels => &self.channels,
+            Table::Numbers => &self.numbers,
+            Table::Templates => &self.templates,
+            Table::Groups => &self.groups,
+            Table::Dead => &self.dead,
+        }
+    }
+
     /// The digest of everything in the tables.
     pub(crate) fn digest(&self) -> Result<Digest, Error> {
         let snapshot = self.db.snapshot();
@@ -267,6 +330,10 @@ impl Slot {
 /// What an error of the running engine means.
 pub(crate) fn engine_error(error: fjall::Error) -> Error {
     let doing = "using the ledger's engine";
+    if is_damage(&error) {
+        let what = format!("the engine cannot read it ({error})");
+        return Error::Corrupt { what, place: PathBuf::from("ledger"), remedy: REMEDY };
+    }
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
             Error::io(doing, error)
@@ -275,18 +342,29 @@ pub(crate) fn engine_error(error: fjall::Error) -> Error {
     }
 }
 
+/// Whether it says that a file is not as it was written.
+fn is_damage(error: &fjall::Error) -> bool {
+    use fjall::LsmError;
+    use std::io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+            let kind = error.kind();
+            matches!(kind, AlreadyExists | InvalidData | InvalidInput | NotFound | UnexpectedEof)
+        }
+        fjall::Error::Poisoned | fjall::Error::Locked | fjall::Error::KeyspaceDeleted => false,
+        _ => true,
+    }
+}
+
 fn open_error(error: fjall::Error, folder: &Path) -> Error {
     match error {
         fjall::Error::Locked => Error::Locked { folder: folder.to_owned() },
-        error @ (fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_))) => {
-            engine_error(error)
-        }
-        fjall::Error::Poisoned => engine_error(error),
-        other => {
-            tracing::error!(error = &other as &dyn std::error::Error, "the engine does not open");
+        error if is_damage(&error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the engine does not open");
             let what = "the engine cannot open it".to_owned();
             Error::Corrupt { what, place: folder.to_owned(), remedy: REMEDY }
         }
+        other => engine_error(other),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What only the ledger in a folder can do: be locked, be damaged, be made again.
 
+mod damage;
 mod generations;
+pub(crate) mod keeping;
 
 use std::fs;
 

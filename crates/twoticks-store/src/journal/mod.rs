@@ -185,6 +185,34 @@ impl<N: Send + 'static> Journal<N> {
         segments.first_key_value().map_or(self.acknowledged() + 1, |(first, _)| *first)
     }
 
+    /// The positions of the first records of all segments, in order.
+    pub fn segments(&self) -> Vec<Position> {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.keys().copied().collect()
+    }
+
+    /// Removes whole segments that have no record from `before` on, the oldest first; never the
+    /// last one. Those that are left go on without a gap, also after a crash.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; what has been removed is removed.
+    pub fn trim(&self, before: Position) -> Result<(), Error> {
+        let io = |error| Error::io("removing a segment of the journal", error);
+        let firsts = self.segments();
+        for (first, next) in firsts.iter().zip(firsts.iter().skip(1)) {
+            if *next > before {
+                break;
+            }
+            // Nobody is led to a segment that is about to go.
+            self.shared.forget(*first);
+            std::fs::remove_file(segment::path(&self.shared.folder, *first)).map_err(io)?;
+            // In order on disk, too.
+            let folder = std::fs::File::open(&self.shared.folder);
+            folder.and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        Ok(())
+    }
+
     /// Reads from the record at `from` (or the first that is kept) to the last that is
     /// acknowledged now.
     pub fn read(&self, from: Position) -> Reader {

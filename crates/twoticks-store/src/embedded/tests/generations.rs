@@ -5,6 +5,8 @@ use twoticks_core::ids::Hash;
 use twoticks_core::message::MessageKey;
 
 use super::*;
+use crate::embedded::rows::ChannelCache;
+use crate::embedded::tables::Slot;
 use crate::layout;
 use crate::ledger::Dead;
 use crate::memory::MemoryLedger;
@@ -189,13 +191,13 @@ async fn a_fold_whose_engine_has_failed_goes_on_when_it_opens_again() {
     let (ledger, model) = (open_as(&folder, 1).unwrap(), MemoryLedger::new());
     for n in 1..4 {
         // Nothing can be folded or asked for until it is opened again.
-        ledger.shared.slot.shut();
+        ledger.kept.shared.slot.shut();
         for ledger in [&ledger as &dyn Ledger, &model] {
             ledger.record(turn(n)).await.unwrap();
         }
         assert_eq!(ledger.digest().await.unwrap(), model.digest().await.unwrap());
     }
-    ledger.shared.slot.shut();
+    ledger.kept.shared.slot.shut();
     ledger.record(turn(4)).await.unwrap();
     // Closed meanwhile, and nothing waits for ever.
     drop(ledger);
