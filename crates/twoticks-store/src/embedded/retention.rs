@@ -165,6 +165,7 @@ pub(super) fn round(kept: &Kept, retention: &Retention) -> Result<Time, Error> {
     let mut due = begun.plus(retention.snapshot_age());
     if now() >= due {
         let made = kept.seal()?;
+        kept.journal.begin_anew();
         due = made.header.latest.plus(retention.snapshot_age());
         if sealed.last().is_none_or(|last| last.header.position < made.header.position) {
             sealed.push(made);

@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     acknowledged: AtomicU64,
     /// Bytes that wait to be written.
     queued_bytes: AtomicUsize,
+    /// Whether the next record begins a segment, however short the last one is.
+    begins_anew: AtomicBool,
     /// The segments by the position of their first record.
     segments: RwLock<BTreeMap<Position, Marks>>,
 }
@@ -189,6 +191,12 @@ impl<N: Send + 'static> Journal<N> {
     pub fn segments(&self) -> Vec<Position> {
         let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.keys().copied().collect()
+    }
+
+    /// Has the next record begin a segment, so that what is before it can be trimmed one day, also
+    /// where a segment takes months to become full.
+    pub fn begin_anew(&self) {
+        self.shared.begins_anew.store(true, Ordering::SeqCst);
     }
 
     /// Removes whole segments that have no record from `before` on, the oldest first; never the

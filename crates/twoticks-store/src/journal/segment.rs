@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -304,6 +304,7 @@ pub(crate) fn recover(folder: &Path, files: &dyn Files) -> Result<(Shared, Optio
         folder: folder.to_owned(),
         acknowledged: AtomicU64::new(0),
         queued_bytes: AtomicUsize::new(0),
+        begins_anew: AtomicBool::new(false),
         segments: RwLock::default(),
     };
     let mut last = 0;

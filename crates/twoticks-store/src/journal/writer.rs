@@ -108,9 +108,10 @@ impl<N> Writer<N> {
     fn write(&mut self, batch: &[Append<N>], before: Position) -> io::Result<()> {
         self.settle()?;
         let size: usize = batch.iter().map(|append| append.payload.len() + RECORD_BYTES).sum();
+        let anew = self.shared.begins_anew.swap(false, Ordering::SeqCst);
         let full = self.tail.as_ref().is_none_or(|tail| {
             tail.offset > HEADER_BYTES as u64
-                && tail.offset + size as u64 > self.limits.segment_bytes
+                && (anew || tail.offset + size as u64 > self.limits.segment_bytes)
         });
         if full {
             self.begin_segment(before + 1)?;

@@ -12,6 +12,8 @@ use crate::verify::{Verdict, verify};
 
 /// Eight days are kept, so a snapshot is due every two.
 const KEPT_DAYS: u32 = 8;
+/// Small segments, so that there are some to remove, in bytes.
+const SMALL: u64 = 700;
 /// How many entries a day has.
 const PER_DAY: i64 = 4;
 
@@ -22,6 +24,8 @@ pub(crate) struct Told {
     clock: Arc<ManualClock>,
     retention: Retention,
     day: i64,
+    /// Where a segment is full.
+    segment_bytes: u64,
 }
 
 impl Told {
@@ -29,7 +33,8 @@ impl Told {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(at(0)));
         let retention = Retention { journal_days: KEPT_DAYS, clock: Arc::clone(&clock) as Arc<_> };
-        let mut told = Self { folder, ledger: None, clock, retention, day: 0 };
+        let mut told =
+            Self { folder, ledger: None, clock, retention, day: 0, segment_bytes: SMALL };
         told.open();
         told
     }
@@ -45,7 +50,7 @@ impl Told {
     }
 
     pub(crate) fn open(&mut self) {
-        self.ledger = Some(open(self.folder.path()).unwrap());
+        self.ledger = Some(open_sized(self.folder.path(), self.segment_bytes).unwrap());
     }
 
     pub(crate) fn ledger(&self) -> &Embedded {
@@ -95,9 +100,13 @@ pub(crate) async fn verified(ledger: &Embedded) -> Result<Verdict, Error> {
     verify(ledger, scratch.path(), Arc::new(|_, _| {})).await
 }
 
-/// Small segments, so that there are some to remove.
+/// Opens what was told in small segments.
 pub(crate) fn open(folder: &Path) -> Result<Embedded, Error> {
-    let limits = Limits { segment_bytes: 700, ..Limits::default() };
+    open_sized(folder, SMALL)
+}
+
+fn open_sized(folder: &Path, segment_bytes: u64) -> Result<Embedded, Error> {
+    let limits = Limits { segment_bytes, ..Limits::default() };
     Embedded::open_with(folder, Arc::new(Keys::from_bytes([1; 32])), limits)
 }
 
@@ -300,4 +309,18 @@ async fn a_time_in_the_future_makes_nothing_older() {
     told.ledger().record(told_at(at(0).plus(DAY), 3)).await.unwrap();
     told.clock.set(at(0).plus(2 * DAY));
     assert_eq!(kept.ages.latest(), at(0).plus(DAY));
+}
+
+#[tokio::test]
+async fn a_journal_that_never_fills_a_segment_expires_as_well() {
+    let mut told = Told::new();
+    told.close().await;
+    told.segment_bytes = Limits::default().segment_bytes;
+    told.open();
+    for _ in 0..30 {
+        told.day_and_round().await;
+    }
+    let first_day = i64::try_from(told.first() - 1).unwrap() / PER_DAY + 1;
+    assert!(first_day > 30 - i64::from(KEPT_DAYS) - 5, "{first_day}");
+    assert!(told.verified().await.equal);
 }
