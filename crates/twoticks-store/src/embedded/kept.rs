@@ -17,7 +17,7 @@ use twoticks_core::clock::Time;
 use crate::digest::Table;
 use crate::embedded::CATCH_UP_MAX;
 use crate::embedded::fold::{Note, Order, Shared};
-use crate::embedded::opening::usable;
+use crate::embedded::opening::{mark_damaged, usable};
 use crate::embedded::refold::{Refolded, refold};
 use crate::embedded::retention::Ages;
 use crate::embedded::scratch::Scratch;
@@ -190,6 +190,10 @@ impl Kept {
         if let Err(error) = written {
             // At once, so that a full disk does not stay full of it.
             drop(std::fs::remove_file(&partial));
+            if let Error::Corrupt { .. } = &error {
+                // Only the tables are read here.
+                mark_damaged(self.shared.slot.folder());
+            }
             return Err(error);
         }
         let renaming = |error| Error::io("giving a snapshot its name", error);
