@@ -8,6 +8,7 @@ use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 use twoticks_store::directory::{self, Change, Directory, Snapshot};
+use twoticks_store::embedded::kept::Kept;
 use twoticks_store::error::Error;
 use twoticks_store::journal::Position;
 use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
@@ -76,6 +77,10 @@ impl Ledger for Renewable<dyn Ledger> {
                 _ = replaced.changed() => {}
             }
         }
+    }
+
+    fn kept(&self) -> Option<Arc<Kept>> {
+        self.now().kept()
     }
     fn counters(&self) -> Counters {
         self.now().counters()

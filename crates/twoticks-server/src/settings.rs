@@ -12,6 +12,8 @@ pub struct Settings {
     pub cams: Cams,
     /// Bounds.
     pub limits: Limits,
+    /// How long things are kept.
+    pub retention: Retention,
 }
 
 /// What the original leaves open, or does in two ways (docs/compatibility.md).
@@ -109,6 +111,14 @@ pub struct Limits {
     pub request_seconds_max: u32,
 }
 
+/// How long things are kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Days that the journal goes back, at least.
+    pub journal_days: u32,
+}
+
 /// A number with which a server could not work, or could be brought down.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is `{found}`; from {least} to {most} would do")]
@@ -136,7 +146,7 @@ impl Settings {
     /// # Errors
     /// The first number that is out of its bounds.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let (cams, limits) = (&self.cams, &self.limits);
+        let (cams, limits, retention) = (&self.cams, &self.limits, &self.retention);
         for (key, found, most) in [
             ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
             ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
@@ -145,6 +155,7 @@ impl Settings {
             ("limits.connections_max", limits.connections_max, AT_ONCE_MAX),
             ("limits.head_seconds_max", limits.head_seconds_max, SECONDS_MAX),
             ("limits.request_seconds_max", limits.request_seconds_max, SECONDS_MAX),
+            ("retention.journal_days", retention.journal_days, DAYS_MAX),
         ] {
             if !(1..=most).contains(&found) {
                 return Err(OutOfBounds { key, found, least: 1, most });
@@ -175,6 +186,7 @@ impl Default for Settings {
                 head_seconds_max: 30,
                 request_seconds_max: 30,
             },
+            retention: Retention { journal_days: 30 },
         }
     }
 }

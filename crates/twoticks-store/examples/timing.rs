@@ -16,10 +16,12 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_core::query::{Query, Select};
 use twoticks_core::totals::Atom;
 use twoticks_core::window::Window;
+use twoticks_store::backup::take::{Request, take};
 use twoticks_store::embedded::Embedded;
 use twoticks_store::error::Error as StoreError;
 use twoticks_store::keys::{HashOf, Keys};
 use twoticks_store::ledger::{Batch, Kind, Ledger};
+use twoticks_store::verify::verify;
 
 const IN_FLIGHT: usize = 16;
 const START: i64 = 1_790_000_000_000;
@@ -78,10 +80,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let points = ask(&ledger).await?;
     println!("one template       {:>10.2?} for {points} points", began.elapsed());
+    let scratch = tempfile::tempdir()?;
+    let began = Instant::now();
+    let verdict = verify(&*ledger, scratch.path(), Arc::new(|_, _| {})).await?;
+    let took = began.elapsed().as_secs_f64();
+    println!("verified/s         {:>10.0}, equal {}", events as f64 / took, verdict.equal);
+    let backup = tempfile::tempdir()?;
+    for (what, fresh) in [("backed up anew in", true), ("and again in", false)] {
+        let request = Request {
+            to: backup.path().to_owned(),
+            beside: vec![],
+            key: None,
+            fresh,
+            program: "timing".to_owned(),
+        };
+        let kept = ledger.kept().ok_or("a ledger in a folder")?;
+        let began = Instant::now();
+        take(kept, request, Arc::default()).await?;
+        println!("{what:18} {:>10.2?}", began.elapsed());
+    }
     drop(ledger);
-    for part in ["journal", "ledger"] {
+    for part in ["journal", "ledger", "snapshots"] {
         let kept = kept_bytes(&folder.path().join(part))?;
-        println!("{part:8} keeps/event{:>9.1}", per_event(kept as f64));
+        println!("{part:9} keeps/event{:>8.1}", per_event(kept as f64));
     }
     let began = Instant::now();
     Embedded::open(folder.path(), keys)?;

@@ -26,6 +26,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use twoticks_core::channel::Side;
+use twoticks_core::clock::Time;
 use twoticks_core::event::Category;
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber, Template, Text};
 use twoticks_core::message::MessageKey;
@@ -77,6 +78,12 @@ pub(crate) fn untouched(value: &[u8]) -> &[u8] {
     // A time is a varint: its last byte is the first without the highest bit.
     let end = value.iter().skip(1).position(|byte| *byte < 0x80);
     end.and_then(|end| value.get(end + 2..)).unwrap_or(value)
+}
+
+/// The acceptance time in the value of a `Touched`.
+pub(crate) fn touched(value: &[u8]) -> Result<Time, LayoutError> {
+    let rest = versioned(value)?;
+    postcard::take_from_bytes(rest).map(|(time, _)| time).map_err(LayoutError::Value)
 }
 
 /// What stands behind the version byte of a value.

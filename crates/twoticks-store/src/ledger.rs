@@ -4,6 +4,8 @@
 //! always holds: an entry is durable before its [`Receipt`] is given; messages, totals and the
 //! position that they stand for change together; a question asked after a receipt sees its entry.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use twoticks_core::channel::Channel;
@@ -13,6 +15,7 @@ use twoticks_core::fold::Outcome;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 
+use crate::embedded::kept::Kept;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::scan::{Scan, Scanned};
@@ -80,6 +83,10 @@ pub trait Ledger: Send + Sync {
     /// Returns when the ledger has failed for good ([`Error::Failed`]): it records nothing any more,
     /// and the process has to restart from what is on disk. Questions are still answered.
     async fn failed(&self) -> Error;
+    /// What a ledger in a folder can do besides; `None` if it is in none.
+    fn kept(&self) -> Option<Arc<Kept>> {
+        None
+    }
 
     /// What happened to the events recorded since this ledger was opened.
     fn counters(&self) -> Counters;

@@ -8,6 +8,7 @@
 //! bodies are sealed under the key file ([`keys`]).
 #![warn(missing_docs)]
 
+pub mod backup;
 mod day;
 mod digest;
 pub mod directory;
@@ -22,6 +23,7 @@ pub mod ledger;
 pub mod lock;
 pub mod memory;
 pub mod scan;
+mod snapshot;
 #[cfg(test)]
 mod suite;
 mod threads;

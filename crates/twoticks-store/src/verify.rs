@@ -1,11 +1,13 @@
 //! Proof that the totals are what the journal says: it is folded again and compared.
 //!
 //! Works with any [`Ledger`], while it is being written as well: the ledger says up to which
-//! position its digest is, and exactly that many entries are folded again.
+//! position its digest is, and exactly that many entries are folded again. A ledger in a folder
+//! whose journal no longer begins at 1 is folded from the sealed snapshot that it goes on from.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::embedded::kept::Again;
 use crate::embedded::scratch::Scratch;
 use crate::error::Error;
 use crate::journal::Position;
@@ -21,30 +23,56 @@ pub struct Verdict {
     pub ledger: Digest,
     /// What its journal says.
     pub journal: Digest,
+    /// The position of the snapshot that the fold began with; 0 if it began with nothing.
+    pub from: Position,
     /// How many entries were folded again.
     pub entries: u64,
     /// How many events they had.
     pub events: u64,
 }
 
+/// Hears how far it is: the position reached, and the last one.
+pub type Told = Arc<dyn Fn(Position, Position) + Send + Sync>;
+
 /// Folds the journal of `ledger` again, in `scratch` (an empty folder that the caller removes),
-/// and compares. `progress` is told the position reached and the last one now and then.
+/// and compares.
 ///
 /// # Errors
 /// Those of the ledger, and those of the folder.
-pub async fn verify(
+pub async fn verify(ledger: &dyn Ledger, scratch: &Path, told: Told) -> Result<Verdict, Error> {
+    let (left, again) = match ledger.kept() {
+        Some(kept) => {
+            // What is folded again must not be trimmed meanwhile.
+            let _held = kept.hold();
+            let left = ledger.digest().await?;
+            let (kept, scratch) = (Arc::clone(&kept), scratch.to_owned());
+            let until = left.position;
+            let told = move |position| told(position, until);
+            (left, blocking(move || kept.fold_again(until, &scratch, &told)).await?)
+        }
+        None => {
+            let left = ledger.digest().await?;
+            (left, fold_again(ledger, left.position, scratch, told).await?)
+        }
+    };
+    let Again { from, digest, entries, events } = again;
+    Ok(Verdict { equal: left == digest, ledger: left, journal: digest, from, entries, events })
+}
+
+/// Folds all entries of any ledger again.
+async fn fold_again(
     ledger: &dyn Ledger,
+    until: Position,
     scratch: &Path,
-    progress: &(dyn Fn(Position, Position) + Sync),
-) -> Result<Verdict, Error> {
-    let left = ledger.digest().await?;
+    told: Told,
+) -> Result<Again, Error> {
     let folder = scratch.to_owned();
     let made = blocking(move || Scratch::create(&folder)).await?;
     let made = Arc::new(Mutex::new(made));
     let (mut entries, mut events) = (0, 0);
     let mut next = 1;
-    while next <= left.position {
-        let left_over = usize::try_from(left.position - next + 1).unwrap_or(usize::MAX);
+    while next <= until {
+        let left_over = usize::try_from(until - next + 1).unwrap_or(usize::MAX);
         let page = ledger.entries(next, left_over.min(ENTRIES_MAX)).await?;
         let Some(last) = page.last().map(|entry| entry.position) else { break };
         entries += page.len() as u64;
@@ -52,9 +80,9 @@ pub async fn verify(
         let made = Arc::clone(&made);
         blocking(move || made.lock().unwrap_or_else(PoisonError::into_inner).fold(page)).await?;
         next = last + 1;
-        progress(last, left.position);
+        told(last, until);
     }
-    let right =
+    let digest =
         blocking(move || made.lock().unwrap_or_else(PoisonError::into_inner).digest()).await?;
-    Ok(Verdict { equal: left == right, ledger: left, journal: right, entries, events })
+    Ok(Again { from: 0, digest, entries, events })
 }

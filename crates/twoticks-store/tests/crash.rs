@@ -9,8 +9,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use twoticks_core::clock::{ManualClock, SECOND, Time};
 use twoticks_core::event::Event;
-use twoticks_store::ledger::Ledger;
+use twoticks_store::embedded::Embedded;
+use twoticks_store::embedded::retention::Retention;
+use twoticks_store::journal::Limits;
+use twoticks_store::keys::Keys;
+use twoticks_store::ledger::{Batch, Ledger};
 use twoticks_store::verify::verify;
 
 const ROUNDS: u32 = 50;
@@ -49,10 +54,10 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-/// Runs the child until it has acknowledged `lines` times, and kills it. What it acknowledged.
-fn killed_after(lines: usize, folder: &Path, round: u32) -> Vec<(u64, String)> {
-    let mut child =
-        child::start("what_was_acknowledged_is_there_once_after_any_kill", folder, round);
+/// Runs the child of the test `name` until it has acknowledged `lines` times, and kills it. What
+/// it acknowledged.
+fn killed_after(lines: usize, name: &str, folder: &Path, round: u32) -> Vec<(u64, String)> {
+    let mut child = child::start(name, folder, round);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut told = Vec::new();
     let mut line = String::new();
@@ -89,7 +94,8 @@ async fn what_was_acknowledged_is_there_once_after_any_kill() {
         // Most die in the first moments, some with overlays being committed.
         let most = if round % 10 == 9 { 250 } else { 25 };
         let lines = 1 + usize::from(u16::from_le_bytes(random)) % most;
-        for (position, body) in killed_after(lines, folder.path(), round) {
+        let name = "what_was_acknowledged_is_there_once_after_any_kill";
+        for (position, body) in killed_after(lines, name, folder.path(), round) {
             assert_eq!(acknowledged.insert(position, body), None, "position {position} twice");
         }
         let ledger = child::open(folder.path());
@@ -115,7 +121,7 @@ async fn what_was_acknowledged_is_there_once_after_any_kill() {
         assert_eq!(usize::try_from(counted), Ok(messages.len()), "round {round}");
         if round % 10 == 9 {
             let scratch = tempfile::tempdir().unwrap();
-            let verdict = verify(&ledger, scratch.path(), &|_, _| {}).await.unwrap();
+            let verdict = verify(&ledger, scratch.path(), Arc::new(|_, _| {})).await.unwrap();
             assert!(verdict.equal, "round {round}: {verdict:?}");
             assert_eq!(verdict.entries, next - 1);
         }
@@ -123,4 +129,61 @@ async fn what_was_acknowledged_is_there_once_after_any_kill() {
             ledger.close().await.unwrap();
         }
     }
+}
+
+/// Small segments, and days that are told in moments: it seals and trims all the time.
+fn open_expiring(folder: &Path) -> Embedded {
+    let limits = Limits { segment_bytes: 4_096, ..Limits::default() };
+    let ledger = Embedded::open_with(folder, Arc::new(Keys::from_bytes([5; 32])), limits).unwrap();
+    let clock = Arc::new(ManualClock::new(Time(i64::MAX)));
+    ledger.retain(Retention { journal_days: 4, clock }).unwrap();
+    ledger
+}
+
+async fn records_days_until_it_is_killed(folder: &Path, round: u32) {
+    let ledger = open_expiring(folder);
+    for n in 0.. {
+        let batch = child::batch(round, 0, n * 10, 10);
+        let hours = i64::from(round * LINES_MAX + n);
+        let accepted = batch.accepted.plus(hours * 3_600 * SECOND);
+        let body = String::from_utf8(batch.body.clone()).unwrap();
+        let position = ledger.record(Batch { accepted, ..batch }).await.unwrap().position;
+        say(&format!("acknowledged {position} {body}"));
+        if n % 7 == 0 {
+            // So that there is something to seal.
+            ledger.digest().await.unwrap();
+        }
+    }
+}
+
+/// How many hours a round has at most.
+const LINES_MAX: u32 = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_whose_journal_expires_is_whole_after_any_kill() {
+    let name = "a_ledger_whose_journal_expires_is_whole_after_any_kill";
+    if let Some((folder, round)) = child::told() {
+        return records_days_until_it_is_killed(Path::new(&folder), round).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (mut acknowledged, mut from) = (0, BTreeSet::new());
+    for round in 0..ROUNDS {
+        let mut random = [0; 1];
+        getrandom::fill(&mut random).unwrap();
+        let lines = 20 + usize::from(random[0]) / 2;
+        acknowledged += killed_after(lines, name, folder.path(), round).len() * 10;
+        if round % 3 == 2 {
+            std::fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+        }
+        let ledger = open_expiring(folder.path());
+        let scratch = tempfile::tempdir().unwrap();
+        let verdict = verify(&ledger, scratch.path(), Arc::new(|_, _| {})).await.unwrap();
+        assert!(verdict.equal, "round {round}: {verdict:?}");
+        let counted = usize::try_from(child::sent(&ledger).await).unwrap();
+        // What was recorded and not yet told when it died counts, too.
+        assert!(counted >= acknowledged, "round {round}: {counted} of {acknowledged}");
+        assert!(counted <= acknowledged + 100, "round {round}: {counted} of {acknowledged}");
+        from.insert(verdict.from);
+    }
+    assert!(from.len() > 2, "it began at {from:?}");
 }

@@ -64,7 +64,8 @@ fn records_until_there_is_no_room(folder: &Path, round: u32) {
         assert_eq!(child::sent(&ledger).await, before + i64::from(taken));
         if round.is_multiple_of(10) {
             let scratch = tempfile::tempdir().unwrap();
-            let verdict = verify(&ledger, scratch.path(), &|_, _| {}).await.unwrap();
+            let verdict =
+                verify(&ledger, scratch.path(), std::sync::Arc::new(|_, _| {})).await.unwrap();
             assert!(verdict.equal);
         }
         say(&format!("done {taken}"));

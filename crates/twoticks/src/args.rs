@@ -4,6 +4,7 @@
 //! holds: every command has help that is a sentence, data goes to standard output, all else to
 //! standard error, and the exit status is 0, 1 (it did not work) or 2 (wrong usage).
 
+pub(crate) mod backup;
 pub(crate) mod export;
 
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The folder with everything that is kept; else `data.folder` of the configuration.
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, visible_alias = "data", global = true, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Answer with JSON.
     #[arg(long, global = true)]
@@ -107,7 +108,19 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Export(export::Export),
     /// Rebuilds the ledger from the journal and compares. Exit status 1 if there is a difference.
+    ///
+    /// `from` is the position of the sealed snapshot that it begins with, else 0.
     Verify,
+    /// Copies everything that is needed to go on elsewhere into a folder, while the server runs.
+    ///
+    /// A second backup into the same folder copies only what is new. The key file is not in it,
+    /// and without it a backup opens nothing: keep a copy. See `docs/guide/backup.md`.
+    Backup(backup::Backup),
+    /// Makes a data folder of a backup: the one that `--data` names, or else is configured.
+    ///
+    /// Every checksum is compared, and a folder that is not empty is left alone. The key comes from
+    /// `--key`, else from the backup, else from the configuration.
+    Restore(backup::Restore),
     /// Says what the server would say to a recorded request, and where a signature goes wrong.
     ///
     /// FILE has the form of `crates/twoticks-wire/tests/data/signing` (its README describes it).

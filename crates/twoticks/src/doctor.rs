@@ -3,11 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use twoticks_core::clock::Clock;
+use twoticks_server::control::feed;
 use twoticks_server::control::socket::Remote;
+use twoticks_server::control::{Command, execute};
 use twoticks_store::keys::Keys;
 use twoticks_wire::signature::Algorithm;
 use twoticks_wire::signature::sign::{Call, SecretKey, Signer, sign_v1, sign_v3};
@@ -57,13 +60,15 @@ fn found(check: &'static str, state: State, detail: impl Into<String>) -> Findin
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -> Result<bool> {
     let folder = &config.data.folder;
     let is_running = matches!(Remote::connect(folder).await, Ok(Some(_)));
+    let [contents, sizes] = opens(config, Arc::clone(&clock), is_running).await;
     let findings = [
         configuration(config),
         the_clock(clock.as_ref(), folder),
         writable(folder),
         free_space(folder),
         key_file(config),
-        opens(config, Arc::clone(&clock), is_running).await,
+        contents,
+        sizes,
         signatures(clock.as_ref()),
         port(config, is_running).await,
     ];
@@ -165,17 +170,64 @@ fn key_file(config: &Config) -> Finding {
     }
 }
 
-/// Opens the folder, which checks its version, its lock and every record of the journal.
-async fn opens(config: &Config, clock: Arc<dyn Clock>, is_running: bool) -> Finding {
+/// Opens the folder, which checks its version, its lock and every record of the journal, and says
+/// what it takes on disk. A server that runs on it says so itself.
+async fn opens(config: &Config, clock: Arc<dyn Clock>, is_running: bool) -> [Finding; 2] {
+    let disk = Command::Data(feed::Command::Disk);
+    let not_known = |why: String| found("sizes", State::Warn, format!("not known: {why}"));
     if is_running {
-        return found("contents", State::Ok, "a server is running on the folder");
+        let asked = match Remote::connect(&config.data.folder).await {
+            Ok(Some(mut remote)) => remote.ask(&disk, &AtomicU64::new(0)).await,
+            Ok(None) => return [running(), not_known("the server has stopped".to_owned())],
+            Err(error) => Err(error.into()),
+        };
+        let sizes = asked.map_or_else(|error| not_known(error.to_string()), |it| sizes(&it));
+        return [running(), sizes];
     }
     match reach::open(config, clock).await {
-        Ok(app) => match app.ledger.close().await {
-            Ok(()) => found("contents", State::Ok, "the folder opens and closes"),
-            Err(error) => found("contents", State::Fail, error.to_string()),
-        },
-        Err(error) => found("contents", State::Fail, format!("{error:#}")),
+        Ok(app) => {
+            let asked = execute(&app, disk).await;
+            let sizes = asked.map_or_else(|error| not_known(error.to_string()), |it| sizes(&it));
+            let contents = match app.ledger.close().await {
+                Ok(()) => found("contents", State::Ok, "the folder opens and closes"),
+                Err(error) => found("contents", State::Fail, error.to_string()),
+            };
+            [contents, sizes]
+        }
+        Err(error) => [
+            found("contents", State::Fail, format!("{error:#}")),
+            not_known("the folder does not open".to_owned()),
+        ],
+    }
+}
+
+fn running() -> Finding {
+    found("contents", State::Ok, "a server is running on the folder")
+}
+
+/// What the folder takes on disk, each kind apart.
+fn sizes(disk: &Value) -> Finding {
+    let number = |name: &str| disk.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (messages, state) = (number("messages"), number("state_and_totals"));
+    let each = state.checked_div(messages).map_or(String::new(), |bytes| {
+        format!(", {bytes} bytes for each of about {messages} messages kept")
+    });
+    let detail = format!(
+        "state and totals {}{each}; engine {}; journal {}; snapshots {}",
+        size(state),
+        size(number("engine")),
+        size(number("journal")),
+        size(number("snapshots")),
+    );
+    found("sizes", State::Ok, detail)
+}
+
+/// So many bytes, for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} bytes"),
+        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
     }
 }
 

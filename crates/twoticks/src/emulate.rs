@@ -15,9 +15,11 @@ use twoticks_emulator::whatsapp;
 use twoticks_store::directory::memory::MemoryDirectory;
 use twoticks_store::directory::mint::Mint;
 use twoticks_store::directory::names::Secret;
+use twoticks_store::embedded::retention::Retention;
 use twoticks_store::keys::{KEY_BYTES, Keys};
 use twoticks_store::memory::MemoryLedger;
 
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::marker::{self, Marker, Whose};
 use crate::reach::{self, Stores};
@@ -86,6 +88,7 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
         marker::check_seed(folder, known, args.seed)?;
     }
     let seed = known.as_ref().map(|known| known.seed).or(args.seed).unwrap_or(SEED);
+    let retention = reach::retention(config, Arc::new(SystemClock));
     let stores = match folder {
         None => in_memory(seed),
         Some(folder) => {
@@ -94,7 +97,7 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
                 let key_file = config.key()?.is_none().then(|| config.key_file());
                 world::make_folder(folder, key_file.as_deref(), &marker)?;
             }
-            reach::stores(config).await?
+            reach::stores(config, Some(retention.clone())).await?
         }
     };
     let keys = Arc::clone(&stores.keys);
@@ -122,7 +125,7 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     world.emulator.can_renew(Renewal {
         ledger: Arc::clone(&world.ledger),
         directory: Arc::clone(&world.directory),
-        fresh: fresh(folder.map(Path::to_owned), keys),
+        fresh: fresh(folder.map(Path::to_owned), keys, retention),
         config: emulated,
         speed: args.speed.unwrap_or(1),
         founding: tenants.founding(&world.app.directory.snapshot()),
@@ -169,24 +172,21 @@ fn in_memory(seed: u64) -> Stores {
 fn fresh(
     folder: Option<PathBuf>,
     keys: Arc<Keys>,
+    retention: Retention,
 ) -> Arc<dyn Fn() -> Result<Fresh, String> + Send + Sync> {
     Arc::new(move || {
         let Some(folder) = &folder else {
             return Ok((Arc::new(MemoryLedger::new()), Arc::new(MemoryDirectory::new())));
         };
         empty(folder).map_err(|error| format!("cannot empty `{}`: {error}", folder.display()))?;
-        reach::open_folder(folder, Arc::clone(&keys)).map_err(|error| format!("{error:#}"))
+        reach::open_folder(folder, Arc::clone(&keys), Some(retention.clone()))
+            .map_err(|error| format!("{error:#}"))
     })
 }
 
 /// Removes what is kept; the marker, the key and the socket of the running server stay.
 fn empty(folder: &Path) -> std::io::Result<()> {
-    for kept in ["journal", "ledger"] {
-        let path = folder.join(kept);
-        if path.exists() {
-            std::fs::remove_dir_all(path)?;
-        }
-    }
+    twoticks_store::embedded::remove(folder)?;
     let directory = folder.join(twoticks_store::directory::file::FILE_NAME);
     if directory.exists() { std::fs::remove_file(directory) } else { Ok(()) }
 }

@@ -6,8 +6,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
@@ -20,9 +18,8 @@ use twoticks_server::control::export::{Request, What, manifest_of};
 use crate::args::export as args;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::marker;
-use crate::output::{self, Progress};
 use crate::reach::Data;
+use crate::{marker, output};
 
 /// A server may have been done just before it heard of it.
 const INTERRUPTED: &str = "interrupted; unless it was done already there is no file";
@@ -80,7 +77,9 @@ pub(crate) async fn run(config: &Config, args: args::Export, as_json: bool) -> R
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
     let exported = tokio::select! {
-        exported = told(&mut data, Command::Export(request)) => exported,
+        exported = data.ask_showing(Command::Export(request), |rows| format!("{rows} rows")) => {
+            exported
+        }
         _ = interrupt.recv() => Err(anyhow!(INTERRUPTED)),
         _ = terminate.recv() => Err(anyhow!(INTERRUPTED)),
     };
@@ -97,23 +96,6 @@ pub(crate) async fn run(config: &Config, args: args::Export, as_json: bool) -> R
     output::copy(whole?)?;
     output::note(&format!("{} rows", exported.get("rows").unwrap_or(&Value::Null)));
     Ok(true)
-}
-
-/// Has it done and tells how many rows there are so far.
-async fn told(data: &mut Data, command: Command) -> Result<Value> {
-    let rows = Arc::new(AtomicU64::new(0));
-    let mut progress = Progress::new("rows");
-    let mut work = Box::pin(data.ask_telling(command, &rows));
-    let mut ticks = tokio::time::interval(Duration::from_millis(250));
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = ticks.tick() => {
-                let rows = rows.load(Ordering::Relaxed);
-                progress.say(|_| format!("{rows} rows"));
-            },
-        }
-    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

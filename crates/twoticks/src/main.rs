@@ -8,6 +8,7 @@
 //! `clock`, and nowhere else.
 
 mod args;
+mod backup;
 mod bench;
 mod check;
 mod clock;
@@ -144,6 +145,8 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         args::Command::Export(args) => export::run(&config, args, as_json).await,
         args::Command::Verify => verify(&config, as_json).await,
+        args::Command::Backup(args) => backup::take(&config, &args, as_json).await,
+        args::Command::Restore(args) => backup::put_back(&config, args, as_json).await,
     }
 }
 
@@ -251,8 +254,10 @@ async fn verify(config: &Config, as_json: bool) -> Result<bool> {
         .with_context(|| format!("there is no data folder `{}`", folder.display()))?;
     let scratch = folder.join(format!("verify.{}", std::process::id()));
     let command = Command::Data(feed::Command::Verify { scratch });
-    judged(config, command, as_json, "verifying", |answer| {
-        answer.get("equal").and_then(Value::as_bool) == Some(true)
-    })
-    .await
+    let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
+    let answer = data.ask_showing(command, |at| format!("verified up to entry {at}")).await;
+    data.close().await?;
+    let answer = answer?;
+    output::value(as_json, &answer)?;
+    Ok(answer.get("equal").and_then(Value::as_bool) == Some(true))
 }

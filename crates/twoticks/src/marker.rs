@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The name of the file in the data folder.
-const NAME: &str = "invented.json";
+pub(crate) const NAME: &str = "invented.json";
 /// The version that is written; every one up to it is read.
 const VERSION: u64 = 1;
 

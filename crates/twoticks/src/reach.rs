@@ -5,7 +5,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -17,10 +18,12 @@ use twoticks_server::control::{Command, execute_telling};
 use twoticks_store::directory::Directory;
 use twoticks_store::directory::file::FileDirectory;
 use twoticks_store::embedded::Embedded;
+use twoticks_store::embedded::retention::Retention;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
 
 use crate::config::Config;
+use crate::output::Progress;
 
 /// The data, one way or the other.
 pub(crate) enum Data {
@@ -65,6 +68,27 @@ impl Data {
         })
     }
 
+    /// As [`Data::ask`]; a person is shown how far it is, in the words of `text`.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub(crate) async fn ask_showing(
+        &mut self,
+        command: Command,
+        text: impl Fn(u64) -> String,
+    ) -> Result<Value> {
+        let at = Arc::new(AtomicU64::new(0));
+        let mut progress = Progress::new("working");
+        let mut work = Box::pin(self.ask_telling(command, &at));
+        let mut ticks = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = ticks.tick() => progress.say(|_| text(at.load(Ordering::Relaxed))),
+            }
+        }
+    }
+
     /// Lets go of it; what was acknowledged is kept either way.
     ///
     /// # Errors
@@ -79,15 +103,34 @@ impl Data {
     }
 }
 
-/// Opens the folder that `config` names.
+/// Opens the folder that `config` names, for as long as a command takes.
 ///
 /// # Errors
 /// If there is none, another process has it, or its key is not the right one.
 pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<App>> {
-    let Stores { keys, ledger, directory } = stores(config).await?;
+    let stores = stores(config, None).await?;
+    Ok(app(config, clock, stores))
+}
+
+/// As [`open`], to serve from: the journal is kept for as long as is configured.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_to_serve(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<App>> {
+    let stores = stores(config, Some(retention(config, Arc::clone(&clock)))).await?;
+    Ok(app(config, clock, stores))
+}
+
+/// How long the journal is kept, by `clock`.
+pub(crate) fn retention(config: &Config, clock: Arc<dyn Clock>) -> Retention {
+    Retention { journal_days: config.server.retention.journal_days, clock }
+}
+
+fn app(config: &Config, clock: Arc<dyn Clock>, stores: Stores) -> Arc<App> {
+    let Stores { keys, ledger, directory } = stores;
     let carrier = Arc::new(LocalCarrier);
     let surroundings = Surroundings { clock, keys, ledger, directory, carrier };
-    Ok(Arc::new(App::new(config.server.clone(), surroundings)))
+    Arc::new(App::new(config.server.clone(), surroundings))
 }
 
 /// What is kept in a data folder.
@@ -97,11 +140,11 @@ pub(crate) struct Stores {
     pub(crate) directory: Arc<dyn Directory>,
 }
 
-/// Opens what is kept in the folder that `config` names.
+/// Opens what is kept in the folder that `config` names; with a retention its journal is kept so.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) async fn stores(config: &Config) -> Result<Stores> {
+pub(crate) async fn stores(config: &Config, retention: Option<Retention>) -> Result<Stores> {
     let folder = config.data.folder.clone();
     if !folder.is_dir() {
         bail!(
@@ -112,7 +155,7 @@ pub(crate) async fn stores(config: &Config) -> Result<Stores> {
     let keys = Arc::new(keys(config)?);
     let opening = {
         let keys = Arc::clone(&keys);
-        move || open_folder(&folder, keys)
+        move || open_folder(&folder, keys, retention)
     };
     let (ledger, directory) = tokio::task::spawn_blocking(opening)
         .await
@@ -127,10 +170,14 @@ pub(crate) async fn stores(config: &Config) -> Result<Stores> {
 pub(crate) fn open_folder(
     folder: &Path,
     keys: Arc<Keys>,
+    retention: Option<Retention>,
 ) -> Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
     let doing = || format!("cannot open the data folder `{}`", folder.display());
     let ledger = Embedded::open(folder, Arc::clone(&keys)).with_context(doing)?;
     let directory = FileDirectory::open(folder, keys).with_context(doing)?;
+    if let Some(retention) = retention {
+        ledger.retain(retention).with_context(doing)?;
+    }
     Ok((Arc::new(ledger), Arc::new(directory)))
 }
 

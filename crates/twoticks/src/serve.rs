@@ -42,7 +42,7 @@ const FILE_SIZE_EXCEEDED: i32 = 25;
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -> Result<()> {
     let listener = listen(config.listen_address()?).await?;
     marker::refuse(&config.data.folder)?;
-    let app = reach::open(config, clock).await?;
+    let app = reach::open_to_serve(config, clock).await?;
     let signals = Signals::listen()?;
     if as_json {
         let address = listener.local_addr().context("the listener has no address")?;

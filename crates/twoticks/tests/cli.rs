@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/emulate.rs"]
@@ -518,6 +520,11 @@ fn the_doctor_says_what_is_wrong_and_what_would_do() {
     place.write("free.toml", "[listen]\naddress = \"127.0.0.1:0\"\n");
     let well = place.run(&["doctor", "--json", "--config", "free.toml"]);
     assert_eq!((well.code, listen(&well)), (0, vec![]), "{}", well.out);
+    assert!(
+        well.out.contains("state and totals ") && well.out.contains("; snapshots "),
+        "{}",
+        well.out
+    );
     let key = place.path().join("twoticks-data/key");
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let ill = place.run(&["doctor", "--json", "--config", "free.toml"]);

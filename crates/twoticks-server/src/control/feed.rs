@@ -1,6 +1,8 @@
 //! What was and what is to be counted: messages of a group, imports, replays, verification.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use twoticks_core::event::Event;
 use twoticks_core::ids::ChannelId;
 use twoticks_store::directory::names::Uid;
+use twoticks_store::embedded::kept::Disk;
 use twoticks_store::ledger::{Batch, Digest, Entry, Kind};
 use twoticks_store::verify::{self, Verdict};
 
@@ -33,6 +36,8 @@ pub enum Command {
         /// A folder that is not there yet, for the second ledger; it is removed in the end.
         scratch: PathBuf,
     },
+    /// Says what the folder takes on disk, and for what.
+    Disk,
 }
 
 /// Some lines of an import.
@@ -73,14 +78,19 @@ const RECORDING_MAX: usize = 128;
 /// After so many bytes of lines others have their turn.
 const TURN_BYTES: usize = 64 * 1024;
 
-pub(super) async fn execute(app: &App, command: Command) -> Result<Value, ControlError> {
+pub(super) async fn execute(
+    app: &App,
+    command: Command,
+    progress: &Arc<AtomicU64>,
+) -> Result<Value, ControlError> {
     match command {
         Command::ListMessages { group, channel } => {
             list_messages(app, &group, channel.as_ref()).await
         }
         Command::Import(lines) => import(app, &lines).await,
         Command::ReplayDeadLetters { dry_run } => replay_dead(app, dry_run).await,
-        Command::Verify { scratch } => verify(app, &scratch).await,
+        Command::Verify { scratch } => verify(app, &scratch, progress).await,
+        Command::Disk => disk(app).await,
     }
 }
 
@@ -220,17 +230,38 @@ fn recipients(channel: &ChannelId, entry: &Entry) -> Vec<Value> {
         .collect()
 }
 
-/// Folds the journal again in `scratch` and compares.
-async fn verify(app: &App, scratch: &Path) -> Result<Value, ControlError> {
+/// Folds the journal again in `scratch` and compares; `progress` hears the positions reached.
+async fn verify(
+    app: &App,
+    scratch: &Path,
+    progress: &Arc<AtomicU64>,
+) -> Result<Value, ControlError> {
     let folder =
         |doing| move |source| ControlError::Scratch { doing, path: scratch.into(), source };
     tokio::fs::create_dir(scratch).await.map_err(folder("make"))?;
-    let verdict = verify::verify(app.ledger.as_ref(), scratch, &|_, _| {}).await;
+    let reached = Arc::clone(progress);
+    let told = Arc::new(move |at, _| reached.store(at, Ordering::Relaxed));
+    let verdict = verify::verify(app.ledger.as_ref(), scratch, told).await;
     tokio::fs::remove_dir_all(scratch).await.map_err(folder("remove"))?;
-    let Verdict { equal, ledger, journal, entries, events } = verdict?;
+    let Verdict { equal, ledger, journal, from, entries, events } = verdict?;
     Ok(json!({
-        "equal": equal, "entries": entries, "events": events,
+        "equal": equal, "from": from, "entries": entries, "events": events,
         "ledger": shown(&ledger), "journal": shown(&journal),
+    }))
+}
+
+/// What the data folder takes, in bytes.
+async fn disk(app: &App) -> Result<Value, ControlError> {
+    let kept = app.ledger.kept().ok_or(ControlError::InMemory)?;
+    let looked = tokio::task::spawn_blocking(move || kept.disk()).await;
+    let Disk { messages, tables, engine, journal, snapshots } = match looked {
+        Ok(disk) => disk?,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => return Err(ControlError::Stopped),
+    };
+    Ok(json!({
+        "messages": messages, "state_and_totals": tables, "engine": engine, "journal": journal,
+        "snapshots": snapshots,
     }))
 }
 

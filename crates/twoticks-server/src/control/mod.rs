@@ -6,6 +6,7 @@
 //! beside it. What always holds: a secret is in an answer only when it was made by that command,
 //! and nothing here asks who is calling, because whoever may open the folder may do everything.
 
+pub mod backup;
 pub mod channels;
 pub mod export;
 pub mod feed;
@@ -39,6 +40,8 @@ pub enum Command {
     Data(feed::Command),
     /// Export.
     Export(export::Request),
+    /// Backup.
+    Backup(backup::Request),
 }
 
 /// A secret on its way to the server; `Debug` does not show it.
@@ -117,6 +120,9 @@ pub enum ControlError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// What the ledger is kept in does not do.
+    #[error("the ledger is in memory and cannot be backed up; serve a data folder")]
+    InMemory,
     /// It was not wanted to its end.
     #[error("it was stopped before it was done, and left nothing; start it again")]
     Stopped,
@@ -139,7 +145,8 @@ pub async fn execute(app: &App, command: Command) -> Result<Value, ControlError>
     execute_telling(app, command, &Arc::default()).await
 }
 
-/// As [`execute`]; what takes long tells `progress` how far it is: an export its rows.
+/// As [`execute`]; what takes long tells `progress` how far it is: an export its
+/// rows, verification its entries, a backup the bytes it has read.
 ///
 /// # Errors
 /// As [`execute`].
@@ -152,8 +159,9 @@ pub async fn execute_telling(
         Command::People(command) => people::execute(app, command).await,
         Command::Policies(command) => policies::execute(app, command).await,
         Command::Channels(command) => channels::execute(app, command).await,
-        Command::Data(command) => feed::execute(app, command).await,
+        Command::Data(command) => feed::execute(app, command, progress).await,
         Command::Export(request) => export::execute(app, request, progress).await,
+        Command::Backup(request) => backup::execute(app, request, progress).await,
     }
 }
 

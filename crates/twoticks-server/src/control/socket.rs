@@ -172,7 +172,7 @@ async fn converse(app: &App, stream: UnixStream, stop: &CancellationToken) -> st
 }
 
 /// Does the command and says how far it is. An export is dropped when nobody waits for it any
-/// more; everything else goes on to its end.
+/// more; everything else goes on to its end, unless the server stops.
 async fn done(
     app: &App,
     command: Command,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::embedded::opening;
 use crate::embedded::recent::MESSAGE_BYTES;
 use crate::embedded::tables::Slot;
 use crate::embedded::young::{Overlay, Young};
@@ -100,6 +101,7 @@ impl Shared {
 
     /// After a failure: says so, waits, opens the engine again. `false` if the ledger closes.
     fn recover(&self, doing: &'static str, error: &Error, attempt: u32) -> bool {
+        opening::end_if_damaged(self.slot.folder(), error);
         let pause = PAUSES.0.saturating_mul(2_u32.saturating_pow(attempt)).min(PAUSES.1);
         tracing::error!(
             error = error as &dyn std::error::Error,

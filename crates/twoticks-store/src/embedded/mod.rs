@@ -1,42 +1,50 @@
 //! The ledger of one machine: our journal in front, an embedded engine behind, one folder.
 //!
-//! `lock`, `journal/` and `ledger/`. An acknowledgement waits for the journal's sync and for
-//! nothing else. One thread folds what is acknowledged into an overlay in memory ([`fold`]), and
-//! overlays are committed whole, with the position they reach ([`tables`]). A question waits until
-//! the overlay has what was acknowledged when it was asked, and reads overlay and tables together
-//! ([`query`]). `ledger/` can be removed at any time while nobody uses the folder: it is a fold of
-//! the journal, and the next start makes it again.
+//! `lock`, `journal/`, `ledger/` and `snapshots/`. An acknowledgement waits for the journal's sync
+//! and for nothing else. One thread folds what is acknowledged into what is young, in memory
+//! ([`fold`], [`young`]), and what is young is committed whole, with the position it reaches
+//! ([`tables`]). A question is put to the fold behind what was acknowledged when it was asked, and
+//! is answered from what is young and the tables together ([`query`]). `ledger/` can be removed at any time while nobody uses the folder: it is a fold of
+//! the journal, or of a snapshot and the journal behind it, and the next start makes it again
+//! ([`opening`]). What a folder can do besides is in [`kept`], how long it keeps its journal in
+//! [`retention`].
 
 mod cells;
 mod filter;
 pub mod fold;
+pub mod kept;
+mod opening;
 mod query;
 mod recent;
+mod refold;
+pub mod retention;
 mod scan;
 pub mod scratch;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod young;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{oneshot, watch};
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 
-use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, OVERLAY_ROWS_MAX, Order, Permit, Shared};
+use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, Order, Permit, Shared};
+use crate::embedded::kept::Kept;
 use crate::embedded::query::Moment;
+use crate::embedded::retention::{Ages, Retention};
 use crate::embedded::scan::View;
-use crate::embedded::tables::{Slot, Tables};
+use crate::embedded::tables::Tables;
+pub(crate) use crate::embedded::tables::layout_error;
 use crate::embedded::young::Young;
 use crate::entry;
 use crate::error::Error;
@@ -57,19 +65,25 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// with more events than this.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 const INLINE_EVENTS_MAX: usize = 256;
-/// Memory for the messages that were touched last, in bytes, about.
-const MEMORY_BYTES: usize = 256 << 20;
-/// How many entries are looked at for one with a body that says under which key it was sealed.
-const KEY_CHECK_ENTRIES: usize = 100;
+/// Removes the ledger that is in `data`, all of it, while nobody uses the folder.
+///
+/// # Errors
+/// What the operating system says; some of it may be left then.
+pub fn remove(data: &Path) -> std::io::Result<()> {
+    for part in ["journal", "ledger", "ledger.new", "ledger.damaged", "snapshots"] {
+        let path = data.join(part);
+        if path.exists() {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    let mark = data.join(opening::DAMAGED_MARK);
+    if mark.exists() { std::fs::remove_file(mark) } else { Ok(()) }
+}
 
 /// An open folder.
 pub struct Embedded {
-    journal: Arc<Journal<Note>>,
-    folder: PathBuf,
-    keys: Arc<Keys>,
-    shared: Arc<Shared>,
+    kept: Arc<Kept>,
     lead: Arc<AtomicUsize>,
-    orders: Mutex<Option<SyncSender<Order>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: FolderLock,
 }
@@ -108,16 +122,22 @@ impl Embedded {
         // Every entry weighs at least one event, so the bounded lead always fits.
         let (orders, ordered) = sync_channel(LEAD_EVENTS_MAX + 16);
         let to_fold = orders.clone();
-        let deliver = Box::new(move |position, note| {
+        let ages = Arc::new(Ages::default());
+        let to_tell = Arc::clone(&ages);
+        let deliver = Box::new(move |position, note: Note| {
+            to_tell.tell(note.work.accepted);
             // The fold ends before the journal does only when the ledger closes.
             drop(to_fold.send(Order::Fold(position, note)));
         });
         let journal: Arc<Journal<Note>> =
             Arc::new(Journal::open_on(&folder.join("journal"), limits, deliver, files)?);
-        check_key(folder, &keys, &journal)?;
-        let (shared, mut young) = open_tables(folder, &keys, &journal)?;
+        opening::check_key(folder, &keys, &journal)?;
+        let (shared, mut young) = opening::open_tables(folder, &keys, &journal)?;
         let shared = Arc::new(shared);
-        replay(&shared, &mut young, &journal, folder)?;
+        opening::replay(&shared, &mut young, &journal, folder)?;
+        if let Some(latest) = retention::latest_of(folder, &journal)? {
+            ages.tell(latest);
+        }
         let (commits, committing) = sync_channel(1);
         let [folds, commit, fills] = [(); 3].map(|()| Arc::clone(&shared));
         let started = [
@@ -128,50 +148,47 @@ impl Embedded {
         let started: Result<_, _> = started.into_iter().collect();
         let threads = started.map_err(|error| Error::io("starting the ledger's threads", error))?;
         Ok(Self {
-            journal,
-            folder: folder.to_owned(),
-            keys,
-            shared,
+            kept: Arc::new(Kept::new((journal, shared), (folder, keys), orders, ages)),
             lead: Arc::default(),
-            orders: Mutex::new(Some(orders)),
             threads: Mutex::new(threads),
             _lock: lock,
         })
     }
 
-    /// Asks the fold. It answers when everything is folded that is acknowledged now.
+    /// Keeps the journal as `retention` says from now on, until it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there is no thread to be had.
+    pub fn retain(&self, retention: Retention) -> Result<(), Error> {
+        self.kept.ages.believe(Arc::clone(&retention.clock));
+        let kept = Arc::clone(&self.kept);
+        let thread = threads::start("twoticks-retain", move || retention::run(&kept, &retention));
+        let thread = thread.map_err(|error| Error::io("starting the ledger's threads", error))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// Asks the fold; [`Kept::ask`].
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Young, &Shared) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        let question = Order::Ask(Box::new(move |young, shared| {
-            // Whoever asked may have gone.
-            drop(answer.send(question(young, shared)));
-        }));
-        self.order(question).await?;
-        match tokio::time::timeout(CATCH_UP_MAX, answered).await {
-            Ok(answer) => answer.unwrap_or(Err(Error::Closed)),
-            Err(late) => Err(behind(late)),
-        }
+        self.kept.ask(question).await
     }
 
-    async fn order(&self, order: Order) -> Result<(), Error> {
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let orders = orders.ok_or(Error::Closed)?;
-        match orders.try_send(order) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(Error::Closed),
-            Err(TrySendError::Full(order)) => {
-                blocking(move || orders.send(order).map_err(|_| Error::Closed)).await
-            }
-        }
+    /// Reads the tables, away from the runtime's threads.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = Arc::clone(&self.kept.shared);
+        blocking(move || noted(&shared, look(&shared))).await
     }
 
     /// The entries at `positions`, as many as a list may have.
     async fn read(&self, positions: Positions, most: usize) -> Result<Vec<Entry>, Error> {
-        let (journal, keys) = (Arc::clone(&self.journal), Arc::clone(&self.keys));
-        let folder = self.folder.join("journal");
+        let (journal, keys) = (Arc::clone(&self.kept.journal), Arc::clone(&self.kept.keys));
+        let folder = self.kept.folder.join("journal");
         blocking(move || {
             let mut entries = Vec::new();
             let mut bytes = 0;
@@ -197,7 +214,7 @@ impl Embedded {
                 Positions::These(positions) => {
                     let mut records = journal.read(1);
                     for position in positions {
-                        // One that is no longer kept is left out.
+                        // Some are no longer kept.
                         let Some(payload) = records.at(position)? else { continue };
                         if !take(Ok((position, payload)))? {
                             break;
@@ -210,18 +227,12 @@ impl Embedded {
         .await
     }
 
-    /// Has everything that is acknowledged now committed to the tables.
-    async fn flush(&self) -> Result<(), Error> {
-        let target = self.ask(|young, _| Ok(young.position)).await?;
-        self.order(Order::Flush).await?;
-        wait(&self.shared.committed, target).await
-    }
-
     /// Stops the threads and waits for them.
     fn end(&self) {
-        self.journal.close();
-        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.shared.stop();
+        self.kept.end();
+        self.kept.journal.close();
+        drop(self.kept.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.kept.shared.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -238,121 +249,12 @@ enum Positions {
     These(Vec<Position>),
 }
 
-async fn wait(reached: &watch::Sender<Position>, target: Position) -> Result<(), Error> {
-    let mut reached = reached.subscribe();
-    let waiting = reached.wait_for(|position| *position >= target);
-    match tokio::time::timeout(CATCH_UP_MAX, waiting).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(Error::Closed),
-        Err(late) => Err(behind(late)),
+/// `answer`; that the tables are damaged is noted for the next start.
+pub(crate) fn noted<T>(shared: &Shared, answer: Result<T, Error>) -> Result<T, Error> {
+    if let Err(Error::Corrupt { .. }) = &answer {
+        opening::mark_damaged(shared.slot.folder());
     }
-}
-
-fn behind(late: tokio::time::error::Elapsed) -> Error {
-    let doing = "waiting for the ledger to catch up with the journal";
-    Error::Unavailable { doing, source: late.into() }
-}
-
-/// Makes sure that the journal was written under `keys`: hashes under another key would count
-/// everything once more. The tables know their key as well, but they may be gone.
-fn check_key(folder: &Path, keys: &Keys, journal: &Journal<Note>) -> Result<(), Error> {
-    for record in journal.read(1).take(KEY_CHECK_ENTRIES) {
-        match entry::opens(keys, &record?.1) {
-            Some(true) => break,
-            Some(false) => return Err(Error::WrongKey { folder: folder.to_owned() }),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Opens the tables and makes sure that they belong to the journal.
-fn open_tables(
-    folder: &Path,
-    keys: &Keys,
-    journal: &Journal<Note>,
-) -> Result<(Shared, Young), Error> {
-    let ledger = folder.join("ledger");
-    let mut tables = open_or_set_aside(&ledger, journal)?;
-    let mut meta = tables.meta(&ledger, Some(keys))?;
-    if !meta.same_rules && journal.first() == 1 {
-        tracing::warn!("the counting rules have changed: the ledger is made again");
-        drop(tables);
-        std::fs::remove_dir_all(&ledger)
-            .map_err(|error| Error::io("removing the old ledger", error))?;
-        tables = Tables::open(&ledger)?;
-        meta = tables.meta(&ledger, Some(keys))?;
-    }
-    if meta.folded > journal.acknowledged() {
-        return Err(Error::Corrupt {
-            what: format!(
-                "its end is missing: it has {} entries, and {} have been counted",
-                journal.acknowledged(),
-                meta.folded
-            ),
-            place: folder.join("journal"),
-            remedy: "restore the journal's last file from a backup, or remove the folder `ledger` \
-                beside it and accept the loss",
-        });
-    }
-    if meta.folded + 1 < journal.first() {
-        return Err(Error::Corrupt {
-            what: format!(
-                "its beginning is missing: {} entries have been counted, and it begins at {}",
-                meta.folded,
-                journal.first()
-            ),
-            place: folder.join("journal"),
-            remedy: "restore the folder from a backup",
-        });
-    }
-    let young = fold::young(MEMORY_BYTES, meta.folded, meta.latest);
-    Ok((Shared::new(Slot::new(&ledger, tables), meta.folded), young))
-}
-
-/// Opens the tables. Those that a power cut has left damaged are set aside, as `ledger.damaged`, if
-/// the journal has all that is needed to make them again.
-fn open_or_set_aside(ledger: &Path, journal: &Journal<Note>) -> Result<Tables, Error> {
-    match Tables::open(ledger) {
-        Err(error @ Error::Corrupt { .. }) if journal.first() == 1 => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the ledger is damaged and is made again from the journal; the old one is kept as \
-                `ledger.damaged`"
-            );
-            let aside = ledger.with_extension("damaged");
-            let moving = |error| Error::io("setting the damaged ledger aside", error);
-            if aside.exists() {
-                std::fs::remove_dir_all(&aside).map_err(moving)?;
-            }
-            std::fs::rename(ledger, &aside).map_err(moving)?;
-            Tables::open(ledger)
-        }
-        other => other,
-    }
-}
-
-/// Folds what the journal has and the tables do not.
-fn replay(
-    shared: &Shared,
-    young: &mut Young,
-    journal: &Journal<Note>,
-    folder: &Path,
-) -> Result<(), Error> {
-    let folder = folder.join("journal");
-    for record in journal.read(young.position + 1) {
-        let (position, payload) = record?;
-        let work = entry::decode_work(&folder, position, &payload)?;
-        shared.fold(young, position, &work)?;
-        if young.rows() >= OVERLAY_ROWS_MAX {
-            shared.commit_all(young)?;
-            tracing::info!(ledger.position = position, "the ledger catches up: {position}");
-        }
-    }
-    // What happened before the start is not counted as happening now.
-    young.counters = Counters::default();
-    *shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters::default();
-    Ok(())
+    answer
 }
 
 #[async_trait]
@@ -363,12 +265,12 @@ impl Ledger for Embedded {
         let is_small =
             batch.body.len() <= INLINE_BYTES_MAX && batch.events.len() <= INLINE_EVENTS_MAX;
         let (payload, work) = if is_small {
-            entry::encode(&self.keys, batch)
+            entry::encode(&self.kept.keys, batch)
         } else {
-            let keys = Arc::clone(&self.keys);
+            let keys = Arc::clone(&self.kept.keys);
             blocking(move || Ok(entry::encode(&keys, batch))).await?
         };
-        let position = self.journal.append(payload, Note { work, _permit: permit }).await?;
+        let position = self.kept.journal.append(payload, Note { work, _permit: permit }).await?;
         Ok(Receipt { position })
     }
 
@@ -381,8 +283,7 @@ impl Ledger for Embedded {
                 shared.slot.with(|tables| Ok(Moment::of(young, tables, &asked, span)))
             })
             .await?;
-        let shared = Arc::clone(&self.shared);
-        blocking(move || query::series(&shared, &query, span, &moment)).await
+        self.look(move |shared| query::series(shared, &query, span, &moment)).await
     }
 
     async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {
@@ -424,14 +325,13 @@ impl Ledger for Embedded {
     }
 
     async fn digest(&self) -> Result<Digest, Error> {
-        self.flush().await?;
-        let shared = Arc::clone(&self.shared);
-        blocking(move || shared.slot.with(|tables| tables.digest(shared.slot.folder()))).await
+        self.kept.flush().await?;
+        self.look(|shared| shared.slot.with(Tables::digest)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
-        self.flush().await?;
-        let shared = Arc::clone(&self.shared);
+        self.kept.flush().await?;
+        let shared = Arc::clone(&self.kept.shared);
         blocking(move || {
             let view = View::new(shared, &scan)?;
             Ok(Scanned { position: view.position, pages: Box::new(view) })
@@ -440,21 +340,26 @@ impl Ledger for Embedded {
     }
 
     async fn failed(&self) -> Error {
-        self.journal.failed().await
+        self.kept.journal.failed().await
     }
 
     fn counters(&self) -> Counters {
-        *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.kept.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> Option<Arc<Kept>> {
+        Some(Arc::clone(&self.kept))
     }
 
     async fn close(&self) -> Result<(), Error> {
-        let journal = Arc::clone(&self.journal);
+        self.kept.end();
+        let journal = Arc::clone(&self.kept.journal);
         blocking(move || {
             journal.close();
             Ok(())
         })
         .await?;
-        let flushed = match self.flush().await {
+        let flushed = match self.kept.flush().await {
             // It has been closed before.
             Err(Error::Closed) => Ok(()),
             other => other,

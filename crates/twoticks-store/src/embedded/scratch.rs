@@ -8,6 +8,7 @@ use crate::embedded::young::Young;
 use crate::entry::Work;
 use crate::error::Error;
 use crate::ledger::{Batch, Digest, Entry};
+use crate::snapshot::reader::Snapshot;
 
 /// Tables in a folder of their own.
 pub struct Scratch {
@@ -43,13 +44,27 @@ impl Scratch {
         Ok(())
     }
 
+    /// Puts the state of the snapshot in `path` into it, as long as nothing was folded. Blocks.
+    pub(crate) fn fill(&mut self, path: &Path) -> Result<(), Error> {
+        let rows = Snapshot::open(path)?;
+        let header = rows.header.clone();
+        self.shared.slot.with(|tables| tables.fill(rows, &header))?;
+        self.young = fold::young(0, header.position, header.horizon);
+        Ok(())
+    }
+
+    /// What is folded into, besides [`Scratch::fold`].
+    pub(crate) fn parts(&mut self) -> (&Shared, &mut Young) {
+        (&self.shared, &mut self.young)
+    }
+
     /// The digest of what has been folded. Blocks.
     ///
     /// # Errors
     /// As [`Scratch::create`].
     pub fn digest(&mut self) -> Result<Digest, Error> {
         self.shared.commit_all(&mut self.young)?;
-        self.shared.slot.with(|tables| tables.digest(self.shared.slot.folder()))
+        self.shared.slot.with(Tables::digest)
     }
 }
 

@@ -10,6 +10,7 @@
 //! counts. So the pieces that are written to stay small whatever is kept, and a piece whose time
 //! is over is dropped as a whole.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -34,9 +35,10 @@ use crate::journal::Position;
 use crate::keys::Keys;
 use crate::layout::{self, CellTable, LayoutError};
 use crate::ledger::Digest;
+use crate::snapshot::{Header, Row};
 
 /// The version of the tables' layout.
-const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 /// Milliseconds of acceptance time that one piece covers.
 pub(crate) const PIECE: i64 = 15 * DAY;
 /// Memory for blocks of the tables, in bytes.
@@ -45,6 +47,8 @@ const CACHE_BYTES: u64 = 64 << 20;
 const ENGINE_JOURNAL_BYTES: u64 = 256 << 20;
 /// Threads of the engine: one flushes while the other compacts.
 const ENGINE_THREADS: usize = 2;
+/// How many bytes of messages are gathered before they are put into a fresh piece.
+const FILL_BYTES: usize = 64 << 20;
 /// The most memory for filters, in bytes.
 const FILTER_BYTES_MAX: usize = 192 << 20;
 /// How many messages are taken into a filter at a time.
@@ -52,7 +56,8 @@ const FILTER_STEP: usize = 65_536;
 /// What is sealed in `meta`, and for which purpose.
 const KEY_CHECK: (&str, &[u8]) = ("ledger-key-check", b"twoticks");
 /// What a person does about damaged tables.
-const REMEDY: &str = "stop, remove this folder and start again: it is rebuilt from the journal";
+pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is rebuilt from the \
+    newest snapshot and the journal";
 
 /// The tables of an open engine.
 pub(crate) struct Tables {
@@ -208,6 +213,15 @@ impl Tables {
         }
     }
 
+    /// The latest acceptance time of what is in `snapshot`.
+    pub(crate) fn latest(&self, snapshot: &Snapshot) -> Result<Time, Error> {
+        let value = snapshot.get(&self.meta, "latest").map_err(engine_error)?;
+        let latest = value.map(|value| layout::row(&value)).transpose();
+        latest
+            .map(Option::unwrap_or_default)
+            .map_err(|error| layout_error(error, Path::new("meta")))
+    }
+
     pub(crate) fn cells(&self, table: CellTable) -> &Keyspace {
         match table {
             CellTable::Numbers => &self.numbers,
@@ -223,12 +237,22 @@ impl Tables {
     /// The newest piece, made if there is none for `latest`.
     fn newest(&self, latest: Time) -> Result<Piece, Error> {
         let epoch = latest.0.div_euclid(PIECE);
-        if let Some(piece) = self.pieces().first().filter(|piece| piece.epoch >= epoch) {
+        match self.pieces().first().filter(|piece| piece.epoch >= epoch) {
+            Some(piece) => Ok(piece.clone()),
+            None => self.piece(epoch),
+        }
+    }
+
+    /// The piece with this epoch, made if it is not there.
+    fn piece(&self, epoch: i64) -> Result<Piece, Error> {
+        if let Some(piece) = self.pieces().iter().find(|piece| piece.epoch == epoch) {
             return Ok(piece.clone());
         }
         let piece = Piece::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
-        let all = std::iter::once(piece.clone()).chain(pieces.iter().cloned()).collect();
+        let mut all = Vec::clone(&pieces);
+        all.push(piece.clone());
+        all.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.epoch));
         *pieces = Arc::new(all);
         Ok(piece)
     }
@@ -372,38 +396,161 @@ impl Tables {
         Ok(overflows)
     }
 
-    /// The digest of everything in the tables.
-    pub(crate) fn digest(&self, folder: &Path) -> Result<Digest, Error> {
-        let damaged = |error| layout_error(error, folder);
-        let (pieces, snapshot) = self.moment();
-        let mut digester = Digester::new(self.folded(&snapshot)?);
-        let states: [(Table, fn(&Piece) -> &Keyspace); 2] =
-            [(Table::Messages, |piece| &piece.messages), (Table::Taps, |piece| &piece.taps)];
-        for (table, of) in states {
-            for row in Merged::new(pieces.iter().map(|piece| snapshot.iter(of(piece))).collect()) {
-                let (key, value) = row?;
-                // There is one version of values so far: what is stored is in the newest one.
-                digester.row(table, &key, &value);
-            }
+    /// The state in `snapshot` and `pieces` in the order of tables and keys, from the row at `from`
+    /// on. [`Error::Unavailable`] if a piece has gone.
+    pub(crate) fn rows(
+        &self,
+        snapshot: &Snapshot,
+        pieces: &[i64],
+        (first, from): (Table, &[u8]),
+    ) -> Result<impl Iterator<Item = Result<(Table, Slice, Slice), Error>>, Error> {
+        let all = self.pieces();
+        let mut kept = Vec::with_capacity(pieces.len());
+        for epoch in pieces {
+            let piece = all.iter().find(|piece| piece.epoch == *epoch).cloned();
+            kept.push(piece.ok_or_else(|| Error::Unavailable {
+                doing: "reading the ledger to its end",
+                source: "messages expired meanwhile".into(),
+            })?);
         }
-        for guard in snapshot.iter(&self.channels) {
-            let (key, value) = guard.into_inner().map_err(engine_error)?;
-            digester.row(Table::Channels, &key, &value);
-        }
-        for table in [CellTable::Numbers, CellTable::Templates] {
-            for guard in snapshot.iter(self.cells(table)) {
-                let (key, value) = guard.into_inner().map_err(engine_error)?;
-                let (subject, day) = layout::read_day(&key).map_err(damaged)?;
-                let row = layout::versioned(&value).and_then(Day::decode).map_err(damaged)?;
-                for (place, totals) in row.cells() {
-                    let atom = place.atom(day);
-                    let key = layout::cell_key(table, subject, atom, place);
-                    digester.row(table.into(), &key, &layout::value(totals));
+        let tables = Table::ALL.into_iter().filter(move |table| *table >= first);
+        Ok(tables.flat_map(move |table| {
+            let start = if table == first { from } else { &[] };
+            let iters = match table {
+                Table::Messages => {
+                    kept.iter().map(|piece| snapshot.range(&piece.messages, start..)).collect()
                 }
+                Table::Taps => {
+                    kept.iter().map(|piece| snapshot.range(&piece.taps, start..)).collect()
+                }
+                _ => self
+                    .table(table)
+                    .map(|rows| snapshot.range(rows, start..))
+                    .into_iter()
+                    .collect(),
+            };
+            Merged::new(iters).map(move |row| row.map(|(key, value)| (table, key, value)))
+        }))
+    }
+
+    /// Puts the state that `rows` are, in the order of tables and keys, into tables that have
+    /// none, as the state of `header`. The position is written last, so that what is torn stands
+    /// for nothing.
+    pub(crate) fn fill(
+        &self,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        header: &Header,
+    ) -> Result<(), Error> {
+        let mut rows = rows.peekable();
+        for table in Table::ALL {
+            if !matches!(rows.peek(), Some(Ok((next, ..))) if *next == table) {
+                continue;
             }
+            let is_of_table = |row: &Result<Row, _>| row.as_ref().is_ok_and(|row| row.0 == table);
+            let rows = std::iter::from_fn(|| rows.next_if(is_of_table));
+            match self.table(table) {
+                Some(keyspace) => fill_one(keyspace, rows)?,
+                None => self.fill_pieces(table, rows)?,
+            }
+        }
+        rows.next().transpose()?;
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, "folded", layout::value(&header.position));
+        batch.insert(&self.meta, "latest", layout::value(&header.horizon));
+        batch.commit().map_err(engine_error)
+    }
+
+    /// Puts messages or taps each into the piece of when they were touched last.
+    fn fill_pieces(
+        &self,
+        table: Table,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+    ) -> Result<(), Error> {
+        // Rows come sorted by key, not by time.
+        let mut waiting: BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut bytes = 0;
+        for row in rows {
+            let (_, key, value) = row?;
+            let touched = layout::touched(&value)
+                .map_err(|error| layout_error(error, Path::new("snapshot")))?;
+            bytes += key.len() + value.len();
+            waiting.entry(touched.0.div_euclid(PIECE)).or_default().push((key, value));
+            if bytes >= FILL_BYTES {
+                self.fill_now(table, &mut waiting)?;
+                bytes = 0;
+            }
+        }
+        self.fill_now(table, &mut waiting)
+    }
+
+    fn fill_now(
+        &self,
+        table: Table,
+        waiting: &mut BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>>,
+    ) -> Result<(), Error> {
+        for (epoch, rows) in std::mem::take(waiting) {
+            let piece = self.piece(epoch)?;
+            let keyspace = if table == Table::Messages {
+                piece.filter.insert(rows.iter().map(|(key, _)| xxh3_64(key)));
+                &piece.messages
+            } else {
+                &piece.taps
+            };
+            let mut filling = keyspace.start_ingestion().map_err(engine_error)?;
+            for (key, value) in rows {
+                filling.write(key, value).map_err(engine_error)?;
+            }
+            filling.finish().map_err(engine_error)?;
+        }
+        Ok(())
+    }
+
+    /// About how many messages are kept, and how many bytes all tables have on disk.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let tables = Table::ALL.into_iter().filter_map(|table| self.table(table));
+        let pieces = self.pieces();
+        let states = pieces.iter().flat_map(|piece| [&piece.messages, &piece.taps]);
+        let bytes = tables.chain(states).map(Keyspace::disk_space).sum();
+        let messages = pieces.iter().map(|piece| piece.messages.approximate_len() as u64).sum();
+        (messages, bytes)
+    }
+
+    /// The keyspace of a table; `None` for those that lie in pieces.
+    fn table(&self, table: Table) -> Option<&Keyspace> {
+        match table {
+            Table::Messages | Table::Taps => None,
+            Table::Channels => Some(&self.channels),
+            Table::Numbers => Some(&self.numbers),
+            Table::Templates => Some(&self.templates),
+            Table::Groups => Some(&self.groups),
+            Table::Dead => Some(&self.dead),
+        }
+    }
+
+    /// The digest of everything in the tables.
+    pub(crate) fn digest(&self) -> Result<Digest, Error> {
+        let (pieces, snapshot) = self.moment();
+        let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
+        let mut digester = Digester::new(self.folded(&snapshot)?);
+        for row in self.rows(&snapshot, &epochs, (Table::Messages, &[]))? {
+            let (table, key, value) = row?;
+            digester.stored(table, &key, &value)?;
         }
         Ok(digester.finish())
     }
+}
+
+/// What is sorted goes into files at once, and not through the engine's own journal.
+fn fill_one(
+    keyspace: &Keyspace,
+    rows: impl Iterator<Item = Result<Row, Error>>,
+) -> Result<(), Error> {
+    let mut filling = keyspace.start_ingestion().map_err(engine_error)?;
+    for row in rows {
+        let (_, key, value) = row?;
+        filling.write(key, value).map_err(engine_error)?;
+    }
+    filling.finish().map_err(engine_error)
 }
 
 /// The rows of several pieces, sorted by key; of several with the same key that of the newest.
@@ -507,6 +654,10 @@ impl Slot {
 /// What an error of the running engine means.
 pub(crate) fn engine_error(error: fjall::Error) -> Error {
     let doing = "using the ledger's engine";
+    if is_damage(&error) {
+        let what = format!("the engine cannot read it ({error})");
+        return Error::Corrupt { what, place: PathBuf::from("ledger"), remedy: REMEDY };
+    }
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
             Error::io(doing, error)
@@ -515,18 +666,29 @@ pub(crate) fn engine_error(error: fjall::Error) -> Error {
     }
 }
 
+/// Whether it says that a file is not as it was written.
+fn is_damage(error: &fjall::Error) -> bool {
+    use fjall::LsmError;
+    use std::io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+            let kind = error.kind();
+            matches!(kind, AlreadyExists | InvalidData | InvalidInput | NotFound | UnexpectedEof)
+        }
+        fjall::Error::Poisoned | fjall::Error::Locked | fjall::Error::KeyspaceDeleted => false,
+        _ => true,
+    }
+}
+
 fn open_error(error: fjall::Error, folder: &Path) -> Error {
     match error {
         fjall::Error::Locked => Error::Locked { folder: folder.to_owned() },
-        error @ (fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_))) => {
-            engine_error(error)
-        }
-        fjall::Error::Poisoned => engine_error(error),
-        other => {
-            tracing::error!(error = &other as &dyn std::error::Error, "the engine does not open");
+        error if is_damage(&error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the engine does not open");
             let what = "the engine cannot open it".to_owned();
             Error::Corrupt { what, place: folder.to_owned(), remedy: REMEDY }
         }
+        other => engine_error(other),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What only the ledger in a folder can do: be locked, be damaged, be made again.
 
+mod damage;
 mod generations;
+pub(crate) mod keeping;
 
 use std::fs;
 
@@ -223,7 +225,7 @@ async fn entries_that_were_trimmed_are_left_out_of_every_list() {
         ledger.record(batch).await.unwrap();
     }
     let before = ledger.digest().await.unwrap();
-    ledger.journal.trim(3).unwrap();
+    ledger.kept.journal.trim(3).unwrap();
     for _ in 0..2 {
         let positions = |entries: Result<Vec<Entry>, Error>| {
             entries.unwrap().iter().map(|entry| entry.position).collect::<Vec<_>>()

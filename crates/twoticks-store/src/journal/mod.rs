@@ -26,7 +26,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -91,6 +91,8 @@ pub(crate) struct Shared {
     acknowledged: AtomicU64,
     /// Bytes that wait to be written.
     queued_bytes: AtomicUsize,
+    /// Whether the next record begins a segment, however short the last one is.
+    begins_anew: AtomicBool,
     /// The segments by the position of their first record.
     segments: RwLock<BTreeMap<Position, Marks>>,
     /// Held while segments are removed.
@@ -106,6 +108,7 @@ impl Shared {
             folder: folder.to_owned(),
             acknowledged: AtomicU64::new(acknowledged),
             queued_bytes: AtomicUsize::new(0),
+            begins_anew: AtomicBool::new(false),
             segments: RwLock::new(segments),
             trimming: Mutex::new(()),
             failed: watch::Sender::new(None),
@@ -235,6 +238,12 @@ impl<N: Send + 'static> Journal<N> {
     pub fn first(&self) -> Position {
         let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.first_key_value().map_or(self.acknowledged() + 1, |(first, _)| *first)
+    }
+
+    /// Has the next record begin a segment, so that what is before it can be trimmed one day, also
+    /// where a segment takes months to become full.
+    pub fn begin_anew(&self) {
+        self.shared.begins_anew.store(true, Ordering::SeqCst);
     }
 
     /// Reads from the record at `from` (or the first that is kept) to the last that is

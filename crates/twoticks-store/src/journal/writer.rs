@@ -109,9 +109,10 @@ impl<N> Writer<N> {
 
     fn write(&mut self, batch: &[Append<N>], before: Position) -> Result<(), Fault> {
         let size: usize = batch.iter().map(|append| append.payload.len() + RECORD_BYTES).sum();
+        let anew = self.shared.begins_anew.swap(false, Ordering::SeqCst);
         let full = |tail: &mut Tail| {
             tail.offset > HEADER_BYTES as u64
-                && tail.offset + size as u64 > self.limits.segment_bytes
+                && (anew || tail.offset + size as u64 > self.limits.segment_bytes)
         };
         let tail = match self.tail.take_if(|tail| !full(tail)) {
             Some(tail) => self.tail.insert(tail),

@@ -489,7 +489,7 @@ async fn a_replayed_journal_has_the_same_digest(home: &Home) {
     replay(&ledger, &memory).await;
     assert_eq!(memory.digest().await.unwrap(), digest);
     let scratch = tempfile::tempdir().unwrap();
-    let verdict = verify(ledger.as_ref(), scratch.path(), &|_, _| {}).await.unwrap();
+    let verdict = verify(ledger.as_ref(), scratch.path(), Arc::new(|_, _| {})).await.unwrap();
     assert!(verdict.equal);
     assert_eq!((verdict.ledger, verdict.journal), (digest, digest));
     assert_eq!((verdict.entries, verdict.events), (10, 20));

@@ -197,6 +197,7 @@ async fn follow(home: &Home, steps: &[Step]) {
     let rows = scan::rows(&ledger, scan::EVER, None).await;
     assert_eq!(scan::cells(&rows), model.cells());
     let scratch = tempfile::tempdir().unwrap();
-    let verdict = verify(ledger.as_ref(), scratch.path(), &|_, _| {}).await.unwrap();
+    let verdict =
+        verify(ledger.as_ref(), scratch.path(), std::sync::Arc::new(|_, _| {})).await.unwrap();
     assert!(verdict.equal, "{verdict:?}");
 }

@@ -96,7 +96,8 @@ pub(crate) async fn run(config: &Config, args: &args::Demo, as_json: bool) -> Re
         let key_file = config.key()?.is_none().then(|| config.key_file());
         world::make_folder(folder, key_file.as_deref(), &marker)?;
     }
-    let stores = reach::stores(config).await?;
+    let kept = reach::retention(config, Arc::new(SystemClock));
+    let stores = reach::stores(config, Some(kept)).await?;
     let (after, _) = world::last_recorded(&*stores.ledger).await?;
     let emulated = whatsapp::Config { seed: marker.seed, after, ..whatsapp::Config::default() };
     let world = World::new(config.server.clone(), stores, "demo data", emulated, None);

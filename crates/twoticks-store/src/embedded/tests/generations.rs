@@ -5,6 +5,7 @@ use twoticks_core::ids::Hash;
 use twoticks_core::message::MessageKey;
 
 use super::*;
+use crate::embedded::tables::Slot;
 use crate::embedded::young::Overlay;
 use crate::layout;
 use crate::ledger::Dead;
@@ -51,7 +52,7 @@ impl Still {
     }
 
     fn digest(&self) -> Digest {
-        self.shared.slot.with(|tables| tables.digest(self.shared.slot.folder())).unwrap()
+        self.shared.slot.with(Tables::digest).unwrap()
     }
 
     async fn take(&mut self, batch: Batch) {
@@ -207,13 +208,13 @@ async fn a_fold_whose_engine_has_failed_goes_on_when_it_opens_again() {
     let (ledger, model) = (open_as(&folder, 1).unwrap(), MemoryLedger::new());
     for n in 1..4 {
         // Nothing can be folded or asked for until it is opened again.
-        ledger.shared.slot.shut();
+        ledger.kept.shared.slot.shut();
         for ledger in [&ledger as &dyn Ledger, &model] {
             ledger.record(turn(n)).await.unwrap();
         }
         assert_eq!(ledger.digest().await.unwrap(), model.digest().await.unwrap());
     }
-    ledger.shared.slot.shut();
+    ledger.kept.shared.slot.shut();
     ledger.record(turn(4)).await.unwrap();
     // Closed meanwhile, and nothing waits for ever.
     drop(ledger);
