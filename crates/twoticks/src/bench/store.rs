@@ -127,11 +127,18 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Ours> {
     })
 }
 
-/// Opens a ledger under a key that is always the same.
+/// Opens a ledger under the key in its folder, or else one that is always the same.
 pub(super) async fn open(folder: &Path) -> Result<Embedded> {
     let folder = folder.to_owned();
-    let opening = move || Embedded::open(&folder, Arc::new(Keys::from_bytes([1; 32])));
-    Ok(tokio::task::spawn_blocking(opening).await??)
+    let opening = move || {
+        let key = folder.join("key");
+        let keys = match key.exists() {
+            true => Keys::open(&key)?,
+            false => Keys::from_bytes([1; 32]),
+        };
+        anyhow::Ok(Embedded::open(&folder, Arc::new(keys))?)
+    };
+    tokio::task::spawn_blocking(opening).await?
 }
 
 /// The next pulse, without holding up what else the runtime does.
