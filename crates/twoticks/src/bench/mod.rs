@@ -31,7 +31,7 @@ mod verify;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures_util::future::BoxFuture;
 
 use self::report::{Report, Taken};
@@ -212,7 +212,18 @@ pub(crate) async fn run(args: &Args, as_json: bool) -> Result<bool> {
         clickhouse: args.clickhouse.clone(),
         python: args.python.clone(),
     };
-    let mut bench = Bench { sizes: Sizes::of(args), peers, grown: None, folder };
+    let bench = Bench { sizes: Sizes::of(args), peers, grown: None, folder };
+    let report = tokio::select! {
+        report = rows(bench, args) => report,
+        // The folder goes with the rows.
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    };
+    report.print(as_json)?;
+    Ok(report.is_whole())
+}
+
+/// Measures the rows that are asked for.
+async fn rows(mut bench: Bench, args: &Args) -> Report {
     let mut report = Report::new(&bench.sizes, args);
     for row in ROWS {
         if !args.only.is_empty() && !args.only.iter().any(|name| name == row.name) {
@@ -228,8 +239,7 @@ pub(crate) async fn run(args: &Args, as_json: bool) -> Result<bool> {
             }
         }
     }
-    report.print(as_json)?;
-    Ok(report.is_whole())
+    report
 }
 
 /// Of the runs of one side the one with the median of `cost`.
