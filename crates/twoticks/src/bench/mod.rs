@@ -7,22 +7,31 @@
 //! What always holds: all sides are fed the same events from the same seed; what makes the events
 //! is on nobody's bill; what was not measured is said, with the reason, and never guessed.
 #![expect(clippy::cast_precision_loss, reason = "figures are for reading")]
-#![expect(dead_code, reason = "rows that use it follow")]
 
 mod clickhouse;
+mod door1;
+mod door100;
 mod feed;
+mod growth;
+mod handler;
 mod http;
 mod limit;
+mod load;
 mod meter;
 mod part;
 mod peers;
 mod postgres;
+mod query;
+mod receiver;
 mod report;
+mod server;
+mod start;
 mod store;
+mod verify;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures_util::future::BoxFuture;
 
 use self::report::{Report, Taken};
@@ -72,11 +81,19 @@ struct Row {
     run: for<'a> fn(&'a mut Bench) -> BoxFuture<'a, Result<Taken>>,
 }
 
-/// All rows, in the order in which they run.
+/// All rows, in the order in which they run. Those behind growth use its ledger in this order, so
+/// that what is accepted later comes later.
 const ROWS: &[Row] = &[
     Row { name: "store", run: store::run },
+    Row { name: "door100", run: door100::run },
+    Row { name: "door1", run: door1::run },
     Row { name: "postgres", run: peers::postgres },
     Row { name: "clickhouse", run: peers::clickhouse },
+    Row { name: "receiver", run: receiver::run },
+    Row { name: "growth", run: growth::run },
+    Row { name: "verify", run: verify::run },
+    Row { name: "start", run: start::run },
+    Row { name: "query", run: query::run },
 ];
 
 fn row_name() -> clap::builder::PossibleValuesParser {
@@ -91,6 +108,16 @@ struct Sizes {
     hostile_events: u64,
     /// What ours and a peer are fed, from memory.
     peer_events: u64,
+    door100_bodies: u64,
+    door1_bodies: u64,
+    receiver_bodies: u64,
+    /// None if it is left out.
+    growth_messages: Option<u64>,
+    /// What the rows after growth have if there was no growth.
+    grown_events: u64,
+    /// What is taken in while questions are asked.
+    busy_events: u64,
+    start_bodies: u64,
 }
 
 impl Sizes {
@@ -105,6 +132,13 @@ impl Sizes {
             // It costs several times as much.
             hostile_events: events.div_ceil(if args.quick { 3 } else { 5 }),
             peer_events: events.min(if args.quick { 60_000 } else { 500_000 }),
+            door100_bodies: (events / 100).min(if args.quick { 2_000 } else { 20_000 }).max(16),
+            door1_bodies: events.min(if args.quick { 15_000 } else { 200_000 }),
+            receiver_bodies: events.min(if args.quick { 3_000 } else { 20_000 }),
+            growth_messages: args.growth_messages.or((!args.quick).then_some(100_000_000)),
+            grown_events: events.min(if args.quick { 100_000 } else { u64::MAX }),
+            busy_events: events.min(if args.quick { 60_000 } else { 1_000_000 }),
+            start_bodies: (events / 100).min(if args.quick { 1_000 } else { 10_000 }).max(16),
         }
     }
 }
@@ -120,6 +154,8 @@ struct Peers {
 struct Bench {
     sizes: Sizes,
     peers: Peers,
+    /// The ledger that has grown, in its folder.
+    grown: Option<growth::Grown>,
     /// Everything that is written is in it.
     folder: PathBuf,
 }
@@ -133,6 +169,17 @@ impl Bench {
         }
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make the folder `{}`", path.display()))?;
+        Ok(path)
+    }
+
+    /// A data folder with everything a server needs, made once, to be copied.
+    async fn set_up(&self) -> Result<PathBuf> {
+        let path = self.folder.join("set-up");
+        if !path.exists() {
+            self.say("doors", "setting up channels, numbers and templates");
+            server::make(&path)?;
+            server::set_up(&path, &load::plan(1), true).await?;
+        }
         Ok(path)
     }
 
@@ -165,7 +212,18 @@ pub(crate) async fn run(args: &Args, as_json: bool) -> Result<bool> {
         clickhouse: args.clickhouse.clone(),
         python: args.python.clone(),
     };
-    let mut bench = Bench { sizes: Sizes::of(args), peers, folder };
+    let bench = Bench { sizes: Sizes::of(args), peers, grown: None, folder };
+    let report = tokio::select! {
+        report = rows(bench, args) => report,
+        // The folder goes with the rows.
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    };
+    report.print(as_json)?;
+    Ok(report.is_whole())
+}
+
+/// Measures the rows that are asked for.
+async fn rows(mut bench: Bench, args: &Args) -> Report {
     let mut report = Report::new(&bench.sizes, args);
     for row in ROWS {
         if !args.only.is_empty() && !args.only.iter().any(|name| name == row.name) {
@@ -181,8 +239,7 @@ pub(crate) async fn run(args: &Args, as_json: bool) -> Result<bool> {
             }
         }
     }
-    report.print(as_json)?;
-    Ok(report.is_whole())
+    report
 }
 
 /// Of the runs of one side the one with the median of `cost`.

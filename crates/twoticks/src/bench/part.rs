@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::feed::Spec;
-use super::{clickhouse, limit, postgres, store};
+use super::{clickhouse, growth, handler, limit, postgres, query, store};
 use crate::output;
 
 /// What one process measures.
@@ -24,6 +24,12 @@ pub(super) enum Part {
     Postgres { spec: Spec, dsn: String, connections: usize },
     /// ClickHouse.
     ClickHouse { spec: Spec, url: String, connections: usize },
+    /// Our ledger as it grows.
+    Growth { spec: Spec, folder: PathBuf },
+    /// Questions to a ledger that has grown.
+    Query { spec: Spec, folder: PathBuf },
+    /// The limit of the door; it serves until it is ended.
+    Handler,
 }
 
 /// Has `part` measured by another process.
@@ -67,6 +73,13 @@ pub(super) async fn run(part: &str) -> Result<()> {
         Part::ClickHouse { spec, url, connections } => {
             serde_json::to_value(clickhouse::measure(&spec, &url, connections).await?)?
         }
+        Part::Growth { spec, folder } => {
+            serde_json::to_value(growth::measure(&spec, &folder).await?)?
+        }
+        Part::Query { spec, folder } => {
+            serde_json::to_value(query::measure(&spec, &folder).await?)?
+        }
+        Part::Handler => return handler::run().await,
     };
     output::value(true, &measured)
 }

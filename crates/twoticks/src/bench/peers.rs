@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -78,10 +78,9 @@ async fn against(
             runs.push(part::measure::<Peer>(&part(spec.clone(), connections)).await?);
         }
     }
-    let counted = theirs.iter().flatten().map(|it| it.counted).collect::<BTreeSet<_>>();
-    if counted.len() != 1 {
-        bail!("{row} did not count the same every time: {counted:?}");
-    }
+    let mut counted: BTreeSet<u64> = theirs.iter().flatten().map(|it| it.counted).collect();
+    counted.extend(ours.iter().map(|it| it.counted));
+    ensure!(counted.len() == 1, "ours and {row} did not count the same: {counted:?}");
     let ours = median(ours, |it| it.events_per_s)?;
     let rate = |it: &Peer| it.events_per_s;
     let theirs: Vec<Peer> =

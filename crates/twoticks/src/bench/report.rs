@@ -62,8 +62,29 @@ pub(super) const KEYS: &[Key] = &[
         Goal::None,
     ),
     key("disk_bytes_per_message", "store", "disk: bytes kept per message", Goal::AtMost(150.0)),
+    key(
+        "door100_cpu_ratio",
+        "door100",
+        "door, 100 a body: CPU per status ÷ limits",
+        Goal::AtMost(2.0),
+    ),
+    key("door1_rps_ratio", "door1", "door, 1 a body: requests/s ÷ limit", Goal::AtLeast(0.5)),
+    key("door1_p99_ratio", "door1", "door, evenly: p99 ÷ (20 ms + 3 fsyncs)", Goal::AtMost(1.0)),
+    key("growth_cpu_ratio", "growth", "growth: CPU per event, late ÷ early", Goal::AtMost(1.5)),
+    key("growth_memory_ratio", "growth", "growth: peak memory ÷ 512 MB", Goal::AtMost(1.0)),
+    key("query_idle_p99_ms", "query", "query, idle: p99, ms", Goal::AtMost(1.0)),
+    key("query_busy_p99_ms", "query", "query, while ingesting: p99, ms", Goal::AtMost(5.0)),
+    key("start_after_kill_s", "start", "start after SIGKILL: ready, s", Goal::AtMost(3.0)),
+    key("verify_ratio", "verify", "verify: events/s ÷ ingestion's", Goal::AtLeast(1.0)),
     key("postgres_ratio", "postgres", "events/s ÷ PostgreSQL's", Goal::AtLeast(8.0)),
     key("clickhouse_ratio", "clickhouse", "events/s ÷ ClickHouse's", Goal::AtLeast(20.0)),
+    key(
+        "receiver_ratio",
+        "receiver",
+        "door, 1 a body: requests/s ÷ receiver's",
+        Goal::AtLeast(20.0),
+    ),
+    key("receiver_100_ratio", "receiver", "door, 100 a body: requests/s ÷ receiver's", Goal::None),
 ];
 
 /// What a row came to.
@@ -105,6 +126,10 @@ impl Report {
             "events": sizes.events,
             "hostile_events": sizes.hostile_events,
             "peer_events": sizes.peer_events,
+            "door100_bodies": sizes.door100_bodies,
+            "door1_bodies": sizes.door1_bodies,
+            "receiver_bodies": sizes.receiver_bodies,
+            "growth_messages": sizes.growth_messages,
             "machine": machine(),
         });
         Self { found: Vec::new(), missing: Vec::new(), has_failed: false, about }

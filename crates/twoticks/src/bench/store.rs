@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub(super) struct Ours {
     pub(super) ledger_kept_per_message: f64,
     pub(super) acknowledged: Times,
     pub(super) busy: u64,
+    /// Events that said something new, for comparing.
+    pub(super) counted: u64,
     pub(super) memory: Memory,
 }
 
@@ -90,6 +92,8 @@ async fn rounds(bench: &Bench, spec: &Spec) -> Result<(Ours, Limit, Limit)> {
             into.push(part::measure::<Limit>(&part).await?);
         }
     }
+    let counted = |limit: &Limit| ours.iter().all(|ours| ours.counted == limit.counted);
+    ensure!(limits.iter().all(counted), "ours and the limit did not count the same");
     let cost = |it: &Limit| it.cpu_us_per_event;
     Ok((median(ours, |it| it.cpu_us_per_event)?, median(limits, cost)?, median(plain, cost)?))
 }
@@ -107,7 +111,7 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Ours> {
     let begun = Instant::now();
     ledger.close().await.context("the ledger does not close")?;
     told.took += begun.elapsed();
-    let memory = Whose::Own.memory()?;
+    let (memory, counters) = (Whose::Own.memory()?, ledger.counters());
     let cpu = Whose::Own.cpu_seconds()? - cpu - feed.end()?;
     let now = Whose::Own.written_bytes()?;
     let events = told.events as f64;
@@ -123,15 +127,23 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Ours> {
         ledger_kept_per_message: kept("ledger")? / spec.messages as f64,
         acknowledged: Times::of(told.waits),
         busy: told.busy,
+        counted: counters.events - counters.duplicates,
         memory,
     })
 }
 
-/// Opens a ledger under a key that is always the same.
+/// Opens a ledger under the key in its folder, or else one that is always the same.
 pub(super) async fn open(folder: &Path) -> Result<Embedded> {
     let folder = folder.to_owned();
-    let opening = move || Embedded::open(&folder, Arc::new(Keys::from_bytes([1; 32])));
-    Ok(tokio::task::spawn_blocking(opening).await??)
+    let opening = move || {
+        let key = folder.join("key");
+        let keys = match key.exists() {
+            true => Keys::open(&key)?,
+            false => Keys::from_bytes([1; 32]),
+        };
+        anyhow::Ok(Embedded::open(&folder, Arc::new(keys))?)
+    };
+    tokio::task::spawn_blocking(opening).await?
 }
 
 /// The next pulse, without holding up what else the runtime does.

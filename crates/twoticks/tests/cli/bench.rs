@@ -2,18 +2,40 @@
 
 use super::*;
 
+/// What others read from the report.
+const KEYS: [&str; 11] = [
+    "store_cpu_ratio",
+    "store_bytes_per_event",
+    "door100_cpu_ratio",
+    "door1_rps_ratio",
+    "growth_cpu_ratio",
+    "query_idle_p99_ms",
+    "query_busy_p99_ms",
+    "start_after_kill_s",
+    "postgres_ratio",
+    "clickhouse_ratio",
+    "receiver_ratio",
+];
+
 #[test]
 fn a_small_benchmark_of_the_store_has_every_key_and_says_what_is_missing() {
     let place = Place::new();
     let only = ["bench", "--only", "store,postgres", "--events", "20000", "--rounds", "1"];
     let report = place.ask(&only);
+    for key in KEYS {
+        let beside = if report[key].is_null() { "why" } else { "figures" };
+        assert!(report.get(key).is_some(), "{key}: {report}");
+        assert!(!report[format!("{key}_{beside}")].is_null(), "{key}: {report}");
+    }
     for key in ["store_cpu_ratio", "store_bytes_per_event", "disk_bytes_per_message"] {
         assert!(report[key].is_number(), "{key}: {report}");
         assert!(report[format!("{key}_goal")].is_string(), "{key}");
     }
     let sides = &report["store_cpu_ratio_figures"];
     for side in ["ours", "limit", "limit_without_compression"] {
-        assert_eq!(sides[side]["events"], sides["ours"]["events"], "{side}: {sides}");
+        for figure in ["events", "counted"] {
+            assert_eq!(sides[side][figure], sides["ours"][figure], "{side}: {sides}");
+        }
     }
     let events = sides["ours"]["events"].as_u64().unwrap();
     assert!((19_000..21_000).contains(&events), "{events}");
