@@ -10,7 +10,7 @@
 //! or 1 + its index. Extras, campaigns and cells are sorted, and there are none that count
 //! nothing, so that equal rows have equal bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 use twoticks_core::event::{Button, ButtonKind, Pricing};
@@ -50,18 +50,13 @@ const PLAIN: usize = 6;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     plain: [i64; PLAIN],
-    /// Sorted by index once they are in a row; none is zero then.
+    /// In a row none of them is zero.
     extras: SmallVec<[(u32, i64); 2]>,
 }
 
 impl Sums {
-    /// Counts `measure` so many `times`. `index` gives extras their indices.
-    pub(crate) fn count(
-        &mut self,
-        measure: Measure<'_>,
-        times: i64,
-        index: &mut impl FnMut(Measure<'_>) -> SmallVec<[(u32, i64); 2]>,
-    ) {
+    /// Counts `measure` so many `times`; `extras` are those of the measure, counted once.
+    pub(crate) fn count(&mut self, measure: Measure<'_>, times: i64, extras: &[(u32, i64)]) {
         let plain = match measure {
             Measure::Accepted => Some(0),
             Measure::Sent => Some(1),
@@ -75,13 +70,8 @@ impl Sums {
         if let Some(sum) = plain.and_then(|plain| self.plain.get_mut(plain)) {
             *sum += times;
         }
-        if matches!(
-            measure,
-            Measure::Delivered(Some(_)) | Measure::Failed(_) | Measure::Clicked(..)
-        ) {
-            for (index, by) in index(measure) {
-                self.bump(index, by * times);
-            }
+        for (index, by) in extras {
+            self.bump(*index, by * times);
         }
     }
 
@@ -184,83 +174,112 @@ impl Place {
 }
 
 /// A row that is being changed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Day(BTreeMap<Place, Totals>);
+#[derive(Debug, Default)]
+pub(crate) struct Day {
+    /// In the order of their first use.
+    extras: Vec<Extra>,
+    cells: BTreeMap<Place, Sums>,
+}
 
 impl Day {
     /// Reads what [`Day::encode`] wrote.
     pub(crate) fn decode(row: &[u8]) -> Result<Self, LayoutError> {
-        let reader = Reader::new(row)?;
+        let mut reader = Reader::new(row)?;
         let mut cells = BTreeMap::new();
-        let (extras, campaigns) = (reader.extras.clone(), reader.campaigns.clone());
-        for cell in reader {
+        while let Some(cell) = reader.next() {
             let Cell { quarter, side, what, campaign, sums } = cell?;
-            let campaign = campaign.and_then(|index| campaigns.get(index)).cloned();
-            cells.insert(Place { quarter, side, what, campaign }, sums.totals(&extras));
+            let campaign = campaign.and_then(|index| reader.campaigns.get(index)).cloned();
+            cells.insert(Place { quarter, side, what, campaign }, sums);
         }
-        Ok(Self(cells))
+        Ok(Self { extras: reader.extras, cells })
     }
 
-    /// Adds `change` to a cell; `false`, and nothing is changed, if a sum would leave the range of
-    /// `i64`.
+    /// Adds `change`, whose extras `extras` names, to a cell; `false`, and nothing is changed, if
+    /// a sum would leave the range of `i64`.
     #[must_use]
-    pub(crate) fn add(&mut self, place: &Place, change: &Totals) -> bool {
-        let known = self.0.get(place).cloned().unwrap_or_default();
-        match known.checked_add(change) {
-            None => return false,
-            Some(sum) if sum.is_zero() => drop(self.0.remove(place)),
-            Some(sum) => drop(self.0.insert(place.clone(), sum)),
+    pub(crate) fn add(&mut self, place: Place, change: &Sums, extras: &[Extra]) -> bool {
+        let mut adder = Adder(self.cells.get(&place).cloned().unwrap_or_default());
+        let mut named = Sums { plain: change.plain, extras: SmallVec::new() };
+        for (index, by) in change.extras.iter().filter(|(_, by)| *by != 0) {
+            let index = usize::try_from(*index).unwrap_or(usize::MAX);
+            let Some(extra) = extras.get(index) else { continue };
+            named.extras.push((self.index(extra), *by));
+        }
+        if !adder.add(&named) {
+            return false;
+        }
+        let Adder(mut sum) = adder;
+        sum.extras.retain(|(_, sum)| *sum != 0);
+        if sum == Sums::default() {
+            self.cells.remove(&place);
+        } else {
+            self.cells.insert(place, sum);
         }
         true
     }
 
+    fn index(&mut self, extra: &Extra) -> u32 {
+        // There are few of them in a day of a number or a template.
+        let found = self.extras.iter().position(|known| known == extra);
+        let index = found.unwrap_or_else(|| {
+            self.extras.push(extra.clone());
+            self.extras.len() - 1
+        });
+        u32::try_from(index).expect("what is named is in memory, and that is bounded")
+    }
+
     /// The cells, sorted.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = (&Place, &Totals)> {
-        self.0.iter()
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (&Place, Totals)> {
+        self.cells.iter().map(|(place, sums)| (place, sums.totals(&self.extras)))
     }
 
     /// Whether nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.cells.is_empty()
     }
 
     /// The row, behind `version`.
     pub(crate) fn encode(&self, version: u8) -> Vec<u8> {
-        let mut extras = BTreeMap::new();
-        let mut campaigns = BTreeMap::new();
-        for (place, totals) in &self.0 {
-            each_extra(totals, |extra, _| {
-                extras.insert(extra, 0);
-            });
-            campaigns.extend(place.campaign.iter().map(|campaign| (campaign.clone(), 0)));
+        let used = self.cells.values().flat_map(|sums| &sums.extras).map(|(index, _)| *index);
+        let used: BTreeSet<u32> = used.collect();
+        let name = |index: u32| self.extras.get(usize::try_from(index).ok()?);
+        let mut sorted: Vec<u32> = used.into_iter().collect();
+        sorted.sort_unstable_by_key(|index| name(*index));
+        let mut places = vec![0; self.extras.len()];
+        for (place, index) in (0_u32..).zip(&sorted) {
+            if let Some(known) = places.get_mut(usize::try_from(*index).unwrap_or(usize::MAX)) {
+                *known = place;
+            }
         }
-        for (index, known) in (0..).zip(extras.values_mut()) {
-            *known = index;
-        }
-        for (index, known) in (0..).zip(campaigns.values_mut()) {
-            *known = index;
-        }
-        let mut out = vec![version];
-        put(&mut out, extras.len() as u64);
-        extras.keys().for_each(|extra| put_extra(&mut out, extra));
+        let campaigns = self.cells.keys().filter_map(|place| place.campaign.as_ref());
+        let campaigns: BTreeSet<&Text> = campaigns.collect();
+        let mut out = Vec::with_capacity(64 + self.cells.len() * 16);
+        out.push(version);
+        put(&mut out, sorted.len() as u64);
+        sorted.iter().filter_map(|index| name(*index)).for_each(|it| put_extra(&mut out, it));
         put(&mut out, campaigns.len() as u64);
-        campaigns.keys().for_each(|campaign| put_text(&mut out, campaign));
-        put(&mut out, self.0.len() as u64);
-        for (Place { quarter, side, what, campaign }, totals) in &self.0 {
+        campaigns.iter().for_each(|campaign| put_text(&mut out, campaign));
+        put(&mut out, self.cells.len() as u64);
+        for (Place { quarter, side, what, campaign }, sums) in &self.cells {
             out.extend_from_slice(&[*quarter, side << 4 | what]);
-            let campaign = campaign.as_ref().and_then(|campaign| campaigns.get(campaign));
-            put(&mut out, campaign.map_or(0, |index| index + 1));
-            let mut sums = Sums::default();
-            sums.add(totals, |extra| extras.get(&extra).copied().unwrap_or_default());
+            let campaign = campaign.as_ref();
+            let campaign =
+                campaign.and_then(|campaign| campaigns.iter().position(|it| *it == campaign));
+            put(&mut out, campaign.map_or(0, |index| index as u64 + 1));
             let set = sums.plain.iter().enumerate().filter(|(_, sum)| **sum != 0);
             out.push(set.clone().fold(0, |mask, (bit, _)| mask | 1 << bit));
             set.for_each(|(_, sum)| put_signed(&mut out, *sum));
-            sums.extras.retain(|(_, sum)| *sum != 0);
-            sums.extras.sort_unstable();
-            put(&mut out, sums.extras.len() as u64);
-            for (index, sum) in &sums.extras {
-                put(&mut out, u64::from(*index));
-                put_signed(&mut out, *sum);
+            let place = |index: u32| places.get(usize::try_from(index).ok()?).copied();
+            let mut extras: SmallVec<[(u32, i64); 4]> = sums
+                .extras
+                .iter()
+                .filter_map(|(index, sum)| Some((place(*index)?, *sum)))
+                .collect();
+            extras.sort_unstable();
+            put(&mut out, extras.len() as u64);
+            for (index, sum) in extras {
+                put(&mut out, u64::from(index));
+                put_signed(&mut out, sum);
             }
         }
         out
@@ -438,4 +457,133 @@ fn get_text(rest: &mut &[u8]) -> Option<Text> {
     let (text, behind) = rest.split_at_checked(length)?;
     *rest = behind;
     Text::new(std::str::from_utf8(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use twoticks_core::event::Cost;
+
+    use super::*;
+
+    fn text(text: &str) -> Text {
+        Text::new(text).unwrap()
+    }
+
+    fn pricing(n: u8) -> Pricing {
+        Pricing {
+            category: text(["marketing", "utility"][usize::from(n % 2)]),
+            kind: text("regular"),
+            model: text("PMP"),
+            cost: Cost::new(text(["USD", "EUR"][usize::from(n / 2 % 2)]), i64::from(n)),
+        }
+    }
+
+    fn button(n: u8) -> Button {
+        let kind = [ButtonKind::QuickReply, ButtonKind::Interactive][usize::from(n % 2)];
+        Button { kind, text: text(["Yes", "No"][usize::from(n / 2 % 2)]) }
+    }
+
+    /// A measure by its number, and a place.
+    fn counted() -> impl Strategy<Value = (Place, u8, u8, i64)> {
+        let campaign = prop::option::of(prop::sample::select(vec!["", "x", "spring"]));
+        let place = (prop::sample::select(vec![0_u8, 5, 95]), 0..2_u8, 0..4_u8, campaign).prop_map(
+            |(quarter, side, what, campaign)| Place {
+                quarter,
+                side,
+                what,
+                campaign: campaign.map(text),
+            },
+        );
+        (place, 0..9_u8, 0..4_u8, prop::sample::select(vec![1, -1, 3]))
+    }
+
+    fn with_measure(of: u8, n: u8, then: impl FnOnce(Measure<'_>)) {
+        let (pricing, button) = (pricing(n), button(n));
+        then(match of {
+            0 => Measure::Accepted,
+            1 => Measure::Sent,
+            2 => Measure::Delivered(None),
+            3 => Measure::Delivered(Some(&pricing)),
+            4 => Measure::Read,
+            5 => Measure::Played,
+            6 => Measure::Failed(131_000 + i64::from(n)),
+            7 => Measure::Clicked(&button, n == 0),
+            _ => Measure::Late,
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_counts_what_totals_count_and_is_read_as_it_was_written(
+            told in prop::collection::vec(counted(), 0..40),
+            commits in 1..4_usize,
+        ) {
+            let mut model: BTreeMap<Place, Totals> = BTreeMap::new();
+            let mut row = Day::default().encode(1);
+            for part in told.chunks(told.len().div_ceil(commits).max(1)) {
+                // As an overlay gathers it, with indices of its own.
+                let mut extras = Vec::new();
+                let mut changes: BTreeMap<Place, Sums> = BTreeMap::new();
+                for (place, of, n, times) in part {
+                    with_measure(*of, *n, |measure| {
+                        assert!(model.entry(place.clone()).or_default().count(measure, *times));
+                        let indices: Vec<(u32, i64)> = extras_of(measure)
+                            .into_iter()
+                            .map(|(extra, by)| {
+                                let known = extras.iter().position(|it| *it == extra);
+                                let index = known.unwrap_or_else(|| {
+                                    extras.push(extra);
+                                    extras.len() - 1
+                                });
+                                (u32::try_from(index).unwrap(), by)
+                            })
+                            .collect();
+                        changes.entry(place.clone()).or_default().count(measure, *times, &indices);
+                    });
+                }
+                let mut day = Day::decode(&row[1..]).unwrap();
+                for (place, change) in changes {
+                    prop_assert!(day.add(place, &change, &extras));
+                }
+                row = day.encode(1);
+            }
+            model.retain(|_, totals| !totals.is_zero());
+            let day = Day::decode(&row[1..]).unwrap();
+            let cells: BTreeMap<Place, Totals> =
+                day.cells().map(|(place, totals)| (place.clone(), totals)).collect();
+            prop_assert_eq!(&cells, &model);
+            prop_assert_eq!(day.is_empty(), model.is_empty());
+            // Equal rows have equal bytes, however they came about.
+            let mut anew = Day::default();
+            for (place, totals) in model {
+                let mut extras = Vec::new();
+                let mut sums = Sums::default();
+                sums.add(&totals, |extra| {
+                    extras.push(extra);
+                    u32::try_from(extras.len() - 1).unwrap()
+                });
+                prop_assert!(anew.add(place, &sums, &extras));
+            }
+            prop_assert_eq!(anew.encode(1), row);
+        }
+
+        #[test]
+        fn rubbish_is_refused_without_a_panic(row: Vec<u8>) {
+            let _ = Day::decode(&row);
+        }
+    }
+
+    #[test]
+    fn a_sum_beyond_the_range_is_left_as_it_was() {
+        let place = Place { quarter: 0, side: 0, what: 1, campaign: None };
+        let most = Sums { plain: [i64::MAX; PLAIN], extras: SmallVec::new() };
+        let mut day = Day::default();
+        assert!(day.add(place.clone(), &most, &[]));
+        let before = day.encode(1);
+        let mut one = Sums::default();
+        one.count(Measure::Sent, 1, &[]);
+        assert!(!day.add(place, &one, &[]));
+        assert_eq!(day.encode(1), before);
+    }
 }

@@ -27,6 +27,9 @@ const PURPOSE: &str = "journal-body";
 /// Bodies are JSON: the fastest level finds most of it.
 const ZSTD_LEVEL: i32 = 1;
 
+/// The most memory that a thread keeps for compressing.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -161,21 +164,29 @@ fn corrupt(folder: &Path, position: Position) -> Error {
 
 fn pack(body: &[u8]) -> Vec<u8> {
     thread_local! {
-        // Making one costs more than compressing a small body.
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
-            RefCell::new(zstd::bulk::Compressor::new(ZSTD_LEVEL).ok());
+        // Making one costs more than compressing a small body, and so does fresh memory for the
+        // worst case.
+        static COMPRESSOR: RefCell<(Option<zstd::bulk::Compressor<'static>>, Vec<u8>)> =
+            RefCell::new((zstd::bulk::Compressor::new(ZSTD_LEVEL).ok(), Vec::new()));
     }
-    let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor.as_mut().and_then(|compressor| compressor.compress(body).ok())
-    });
-    let (how, bytes) = match &compressed {
-        Some(smaller) if smaller.len() < body.len() => (ZSTD, smaller.as_slice()),
-        _ => (STORED, body),
-    };
-    let mut packed = Vec::with_capacity(bytes.len() + 1);
-    packed.push(how);
-    packed.extend_from_slice(bytes);
-    packed
+    COMPRESSOR.with_borrow_mut(|(compressor, buffer)| {
+        buffer.clear();
+        buffer.reserve(zstd::zstd_safe::compress_bound(body.len()));
+        let compressed = compressor
+            .as_mut()
+            .and_then(|compressor| compressor.compress_to_buffer(body, buffer).ok());
+        let (how, bytes) = match compressed {
+            Some(length) if length < body.len() => (ZSTD, buffer.as_slice()),
+            _ => (STORED, body),
+        };
+        let mut packed = Vec::with_capacity(bytes.len() + 1);
+        packed.push(how);
+        packed.extend_from_slice(bytes);
+        if buffer.capacity() > BUFFER_BYTES_MAX {
+            *buffer = Vec::new();
+        }
+        packed
+    })
 }
 
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {

@@ -13,6 +13,7 @@
 //! | templates | channel 0 code 0 language 0 day (4) | as above |
 //! | groups | channel 0 length (2) group position (8) | empty |
 //! | dead | position (8) | empty |
+//! | tombstones | fingerprint (2) | the rest of each, as `embedded::tombstones` has it |
 //! | meta | a word | see `embedded::tables` |
 //!
 //! A cell by itself (in digests) has the key of its row with, in place of the day, `atom (4) side
@@ -151,7 +152,7 @@ pub(crate) fn read_channel(key: &[u8]) -> Result<(ChannelId, &[u8]), LayoutError
 }
 
 /// Which table a cell is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CellTable {
     Numbers,
     Templates,
@@ -236,25 +237,27 @@ pub(crate) fn category(category: Option<Category>) -> u8 {
     }
 }
 
-/// The key of a cell in a digest.
-pub(crate) fn cell(of: &Cell) -> (CellTable, Vec<u8>) {
-    let quarter = 0;
+/// Where a cell is: its table, its subject, and its place in the row of its day.
+pub(crate) fn place(of: &Cell) -> (CellTable, Vec<u8>, Place) {
+    let quarter = u8::try_from(of.atom.0.rem_euclid(crate::day::ATOMS)).unwrap_or_default();
     let side = side(of.side);
     match &of.scope {
         Scope::Number { number: phone, attribution: known } => {
             let place = Place { quarter, side, what: attribution(*known), campaign: None };
-            let subject = number(&of.channel, phone);
-            let table = CellTable::Numbers;
-            (table, cell_key(table, &subject, of.atom, &place))
+            (CellTable::Numbers, number(&of.channel, phone), place)
         }
         Scope::Template { template: Template { code, language }, category: known, campaign } => {
             let campaign = campaign.clone();
             let place = Place { quarter, side, what: category(*known), campaign };
-            let subject = template(&of.channel, code, Some(language));
-            let table = CellTable::Templates;
-            (table, cell_key(table, &subject, of.atom, &place))
+            (CellTable::Templates, template(&of.channel, code, Some(language)), place)
         }
     }
+}
+
+/// The key of a cell in a digest.
+pub(crate) fn cell(of: &Cell) -> (CellTable, Vec<u8>) {
+    let (table, subject, place) = place(of);
+    (table, cell_key(table, &subject, of.atom, &place))
 }
 
 /// A number or a template, from what its keys begin with.
@@ -342,6 +345,20 @@ pub(crate) fn positioned(prefix: &[u8], position: Position) -> Vec<u8> {
 /// The position at the end of a key.
 pub(crate) fn read_position(key: &[u8]) -> Result<Position, LayoutError> {
     key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or(LayoutError::Key)
+}
+
+/// The key of a row of tombstones in snapshots: its span, so that they sort by it, and its bucket.
+pub(crate) fn tombstones(epoch: i64, bucket: &[u8]) -> Vec<u8> {
+    let mut key = (epoch.cast_unsigned() ^ (1 << 63)).to_be_bytes().to_vec();
+    key.extend_from_slice(bucket);
+    key
+}
+
+/// What [`tombstones`] made a key of.
+pub(crate) fn read_tombstones(key: &[u8]) -> Result<(i64, [u8; 2]), LayoutError> {
+    let (epoch, bucket) = key.split_first_chunk::<8>().ok_or(LayoutError::Key)?;
+    let bucket = <[u8; 2]>::try_from(bucket).map_err(|_| LayoutError::Key)?;
+    Ok(((u64::from_be_bytes(*epoch) ^ (1 << 63)).cast_signed(), bucket))
 }
 
 /// The first key behind all that begin with `prefix`; `None` if there is none.

@@ -72,7 +72,8 @@ pub trait Ledger: Send + Sync {
     async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error>;
 
     /// What the fold of all entries up to [`Digest::position`] is, in 32 bytes. Equal rows have
-    /// equal digests, whatever the backend and the order of events.
+    /// equal digests, whatever the backend and the order of events. Of messages and taps it has
+    /// those whose state is kept (counting rule 12), whether the others are still there or not.
     async fn digest(&self) -> Result<Digest, Error>;
 
     /// The rows that `scan` asks for, all as of one moment, everything included that had a receipt
@@ -202,9 +203,9 @@ pub struct Digest {
     pub position: Position,
     /// SHA-256 over all rows, sorted by key.
     pub sha256: [u8; 32],
-    /// How many messages.
+    /// How many messages whose state is kept.
     pub messages: u64,
-    /// How many taps.
+    /// How many taps, as above.
     pub taps: u64,
     /// How many channels with an opt-in or a category.
     pub channels: u64,

@@ -9,7 +9,7 @@ use twoticks_core::channel::Channel;
 use twoticks_core::clock::Time;
 use twoticks_core::fold::{self, Rows, Touched};
 use twoticks_core::ids::ChannelId;
-use twoticks_core::message::{Message, MessageKey};
+use twoticks_core::message::{Age, Message, MessageKey};
 use twoticks_core::query::{Point, Query, Series};
 use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Totals};
@@ -61,6 +61,13 @@ impl MemoryLedger {
     #[cfg(test)]
     pub(crate) fn rows(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
         self.lock().tables.rows()
+    }
+
+    /// Every cell, sorted.
+    #[cfg(test)]
+    pub(crate) fn cells(&self) -> Vec<(Cell, Totals)> {
+        let inner = self.lock();
+        inner.tables.cells.iter().map(|(cell, totals)| (cell.clone(), totals.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -180,7 +187,9 @@ impl Tables {
         match scan.what {
             What::Nothing => Vec::new(),
             What::Messages => {
-                let messages = self.messages.iter().filter(|(key, _)| is_asked_for(&key.channel));
+                let messages = self.messages.iter().filter(|(key, row)| {
+                    is_asked_for(&key.channel) && Age::of(row.accepted, self.latest) == Age::Live
+                });
                 let row = |(key, row): (&MessageKey, &Touched<Message>)| {
                     let channel = self.channels.get(&key.channel).cloned().unwrap_or_default();
                     Row::Message(key.clone(), Box::new(row.clone()), channel)
@@ -204,14 +213,15 @@ impl Tables {
         }
     }
 
-    /// Every row as it would be stored, sorted.
+    /// Every row whose state is kept, as it would be stored, sorted.
     fn rows(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
-        let Self { messages, taps, channels, cells, overflows: _, latest: _ } = self;
+        let Self { messages, taps, channels, cells, overflows: _, latest } = self;
         let mut rows = Vec::with_capacity(messages.len() + taps.len() + cells.len());
-        for (key, row) in messages {
+        let is_live = |touched| Age::of(touched, *latest) == Age::Live;
+        for (key, row) in messages.iter().filter(|(_, row)| is_live(row.accepted)) {
             rows.push((Table::Messages, layout::message(key), layout::value(row)));
         }
-        for (key, row) in taps {
+        for (key, row) in taps.iter().filter(|(_, row)| is_live(row.accepted)) {
             rows.push((Table::Taps, layout::tap(key), layout::value(row)));
         }
         for (key, row) in channels {

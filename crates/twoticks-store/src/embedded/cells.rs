@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
-use twoticks_core::event::Button;
+use twoticks_core::event::{Button, Pricing};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_core::totals::{Atom, Cell, Filing, FilingTemplate, Measure, Scope, Totals};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -54,23 +54,28 @@ struct Subjects {
 struct Extras {
     all: Vec<Extra>,
     by_extra: HashTable<u32>,
+    /// The price that was counted last: most are the same.
+    price: Option<(Pricing, Indices)>,
+    /// The indices of what was counted last and was no price.
+    other: Indices,
 }
+
+/// Extras of a measure, and what they count when it counts once.
+type Indices = SmallVec<[(u32, i64); 2]>;
 
 impl Cells {
     /// Counts `measure` so many `times` where it is filed.
     pub(crate) fn count(&mut self, filing: &Filing<'_>, measure: Measure<'_>, times: i64) {
         let Self { numbers, templates, extras, count } = self;
         let Filing { channel, number, attribution, template, side, atom } = *filing;
-        let mut index = |measure: Measure<'_>| -> SmallVec<[(u32, i64); 2]> {
-            day::extras_of(measure).into_iter().map(|(extra, by)| (extras.of(extra), by)).collect()
-        };
+        let indices = extras.of_measure(measure);
         let mut bump = |subject: &mut Subject, what| {
             let sums = subject.cells.entry(pack(atom, layout::side(side), what));
             let sums = sums.or_insert_with(|| {
                 *count += 1;
                 Sums::default()
             });
-            sums.count(measure, times, &mut index);
+            sums.count(measure, times, indices);
         };
         bump(numbers.number(channel, number), layout::attribution(attribution));
         if let Some(FilingTemplate { template, category, campaign }) = template {
@@ -98,8 +103,16 @@ impl Cells {
         sums.add(change, |extra| extras.of(extra));
     }
 
+    /// What the extras of changes are, by their indices.
+    pub(crate) fn extras(&self) -> &[Extra] {
+        &self.extras.all
+    }
+
     /// All changes by what the keys of their rows begin with, sorted by day.
-    pub(crate) fn by_key(&self, table: CellTable) -> impl Iterator<Item = (&[u8], Vec<Change>)> {
+    pub(crate) fn by_key(
+        &self,
+        table: CellTable,
+    ) -> impl Iterator<Item = (&[u8], Vec<Change<'_>>)> {
         let subjects = self.of(table);
         subjects.by_key.iter().map(|(key, indices)| {
             let mut changes = Vec::new();
@@ -108,7 +121,7 @@ impl Cells {
                     let (atom, side, what) = unpack(*place);
                     let quarter = u8::try_from(atom.0.rem_euclid(day::ATOMS)).unwrap_or_default();
                     let place = Place { quarter, side, what, campaign: subject.campaign.clone() };
-                    changes.push((day::of(atom), place, sums.totals(&self.extras.all)));
+                    changes.push((day::of(atom), place, sums));
                 }
             }
             if indices.len() > 1 {
@@ -143,7 +156,7 @@ impl Cells {
 }
 
 /// By how much a cell of some day changes.
-pub(crate) type Change = (i32, Place, Totals);
+pub(crate) type Change<'a> = (i32, Place, &'a Sums);
 
 /// The changes of one subject.
 pub(crate) struct Changes<'a> {
@@ -269,8 +282,25 @@ impl Subject {
 }
 
 impl Extras {
+    fn of_measure(&mut self, measure: Measure<'_>) -> &[(u32, i64)] {
+        let Measure::Delivered(Some(pricing)) = measure else {
+            self.other.clear();
+            for (extra, by) in day::extras_of(measure) {
+                let index = self.of(extra);
+                self.other.push((index, by));
+            }
+            return &self.other;
+        };
+        if self.price.as_ref().is_none_or(|(known, _)| known != pricing) {
+            let extras = day::extras_of(measure).into_iter();
+            let indices = extras.map(|(extra, by)| (self.of(extra), by)).collect();
+            self.price = Some((pricing.clone(), indices));
+        }
+        self.price.as_ref().map_or(&[], |(_, indices)| indices)
+    }
+
     fn of(&mut self, extra: Extra) -> u32 {
-        let Self { all, by_extra } = self;
+        let Self { all, by_extra, price: _, other: _ } = self;
         let at = |index: &u32| usize::try_from(*index).ok().and_then(|index| all.get(index));
         let hash = extra.hash();
         if let Some(found) = by_extra.find(hash, |index| at(index) == Some(&extra)) {

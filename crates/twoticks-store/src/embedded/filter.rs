@@ -1,4 +1,4 @@
-//! Which messages a piece may have: most messages that are told of for the first time are in none,
+//! Which messages and taps a piece may have: most messages that are told of for the first time are in none,
 //! and to hear so from the engine costs more than all the rest of taking them in.
 //!
 //! A blocked Bloom filter in memory, about 12 bits a key, so that of a thousand keys that are not

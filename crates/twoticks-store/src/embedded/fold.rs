@@ -13,10 +13,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use twoticks_core::clock::Time;
 
 use crate::embedded::opening;
 use crate::embedded::recent::MESSAGE_BYTES;
-use crate::embedded::tables::Slot;
+use crate::embedded::tables::{PIECE, Slot};
 use crate::embedded::young::{Overlay, Young};
 use crate::entry::Work;
 use crate::error::Error;
@@ -130,7 +131,7 @@ impl Shared {
 }
 
 /// What is young over tables that stand for `position`; memory for messages about `bytes`.
-pub(crate) fn young(bytes: usize, position: Position, latest: twoticks_core::clock::Time) -> Young {
+pub(crate) fn young(bytes: usize, position: Position, latest: Time) -> Young {
     Young::new((bytes / MESSAGE_BYTES).max(MESSAGES_MIN), position, latest)
 }
 
@@ -278,7 +279,9 @@ pub(crate) fn fill_filters(shared: &Shared) {
 }
 
 /// Commits frozen overlays until all who can send are gone.
-pub(crate) fn commit(shared: &Shared, commits: &Receiver<Arc<Overlay>>) {
+/// `due` hears of the time reached whenever a span of it is over.
+pub(crate) fn commit(shared: &Shared, commits: &Receiver<Arc<Overlay>>, due: &SyncSender<Time>) {
+    let mut span = None;
     while let Ok(frozen) = commits.recv() {
         let mut attempt = 0;
         while let Err(error) = shared.commit(&frozen) {
@@ -286,6 +289,32 @@ pub(crate) fn commit(shared: &Shared, commits: &Receiver<Arc<Overlay>>) {
                 return;
             }
             attempt += 1;
+        }
+        let now = Some(frozen.latest.0.div_euclid(PIECE));
+        if span != now && due.try_send(frozen.latest).is_ok() {
+            span = now;
+        }
+    }
+}
+
+/// Lets go of what has expired by the times that are `due`, until nobody tells of any more.
+pub(crate) fn expire(shared: &Shared, due: &Receiver<Time>) {
+    while let Ok(latest) = due.recv() {
+        let mut at = None;
+        loop {
+            match shared.slot.with(|tables| tables.expire(&mut at, latest)) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // Nothing is lost by it: it is tried again when the next span is over.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "what has expired could not be let go of");
+                    break;
+                }
+            }
+            if shared.pause(Duration::ZERO) {
+                return;
+            }
         }
     }
 }

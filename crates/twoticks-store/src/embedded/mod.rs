@@ -23,6 +23,7 @@ pub mod scratch;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tombstones;
 mod young;
 
 use std::fs::File;
@@ -139,10 +140,14 @@ impl Embedded {
             ages.tell(latest);
         }
         let (commits, committing) = sync_channel(1);
-        let [folds, commit, fills] = [(); 3].map(|()| Arc::clone(&shared));
+        let [folds, commit, fills, expires] = [(); 4].map(|()| Arc::clone(&shared));
+        let (due, to_expire) = sync_channel(1);
+        // What has expired while nobody was there.
+        let _ = due.try_send(young.latest);
         let started = [
             threads::start("twoticks-fold", move || fold::run(&folds, young, &ordered, &commits)),
-            threads::start("twoticks-commit", move || fold::commit(&commit, &committing)),
+            threads::start("twoticks-commit", move || fold::commit(&commit, &committing, &due)),
+            threads::start("twoticks-expiry", move || fold::expire(&expires, &to_expire)),
             threads::start("twoticks-filter", move || fold::fill_filters(&fills)),
         ];
         let started: Result<_, _> = started.into_iter().collect();

@@ -25,6 +25,8 @@ pub(crate) struct Recent {
     by_line: HashTable<u32>,
     /// The line that was used last: what comes together concerns the same.
     last_line: u32,
+    /// The message that was found last, and its slot: it is put next.
+    found: Option<(At, u32)>,
     /// The slot that has to make room next.
     hand: usize,
     capacity: usize,
@@ -53,7 +55,7 @@ struct Line {
 }
 
 /// A message's place here.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct At {
     line: u32,
     hash: Hash,
@@ -68,6 +70,7 @@ impl Recent {
             lines: Vec::new(),
             by_line: HashTable::new(),
             last_line: 0,
+            found: None,
             hand: 0,
             capacity,
             changed: Vec::new(),
@@ -104,10 +107,11 @@ impl Recent {
     }
 
     /// The message's row, if it is here.
-    pub(crate) fn get(&self, of: At) -> Option<&Touched<Message>> {
+    pub(crate) fn get(&mut self, of: At) -> Option<&Touched<Message>> {
         let slots = &self.slots;
-        let found = self.by_key.find(hash_of(of), |index| is_of(slots, *index, of))?;
-        at(slots, *found).map(|slot| &slot.row)
+        let found = *self.by_key.find(hash_of(of), |index| is_of(slots, *index, of))?;
+        self.found = Some((of, found));
+        at(slots, found).map(|slot| &slot.row)
     }
 
     /// Keeps what was read from the tables.
@@ -118,7 +122,10 @@ impl Recent {
     /// Puts a row that is to be committed.
     pub(crate) fn put(&mut self, of: At, row: Touched<Message>) {
         let slots = &self.slots;
-        let found = self.by_key.find(hash_of(of), |index| is_of(slots, *index, of)).copied();
+        let found = match self.found.take_if(|(last, _)| *last == of) {
+            Some((_, index)) => Some(index),
+            None => self.by_key.find(hash_of(of), |index| is_of(slots, *index, of)).copied(),
+        };
         let Some(index) = found else {
             let index = self.insert(of, row, self.generation);
             self.changed.push(index);
@@ -133,6 +140,8 @@ impl Recent {
     }
 
     fn insert(&mut self, of: At, row: Touched<Message>, generation: u32) -> u32 {
+        // What was found may have to make room.
+        self.found = None;
         let slot = Slot { hash: of.hash, line: of.line, generation, row };
         let index = match self.make_room() {
             None => {

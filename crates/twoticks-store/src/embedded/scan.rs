@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use fjall::{Readable as _, Snapshot};
 use twoticks_core::channel::Channel;
+use twoticks_core::clock::Time;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::window::Window;
 
 use crate::day::{Day, Place};
 use crate::embedded::fold::Shared;
-use crate::embedded::tables::{Merged, engine_error, layout_error};
+use crate::embedded::tables::{Merged, engine_error, is_live, layout_error};
 use crate::error::Error;
 use crate::journal::Position;
 use crate::layout::{self, CellTable, Subject};
@@ -30,6 +31,8 @@ pub(crate) struct View {
     /// The pieces that there were, the newest first. Holding them would hold the engine.
     pieces: Vec<i64>,
     snapshot: Snapshot,
+    /// The time that ages are measured by.
+    latest: Time,
     /// Of which tables the snapshot is.
     opened: Arc<()>,
     /// What is still to be read.
@@ -56,11 +59,11 @@ enum Table {
 impl View {
     /// A view of what the tables have now.
     pub(crate) fn new(shared: Arc<Shared>, scan: &Scan) -> Result<Self, Error> {
-        let (pieces, snapshot, position, opened) = shared.slot.with(|tables| {
+        let (pieces, snapshot, position, latest, opened) = shared.slot.with(|tables| {
             let (pieces, snapshot) = tables.moment();
-            let position = tables.folded(&snapshot)?;
+            let (position, latest) = (tables.folded(&snapshot)?, tables.latest(&snapshot)?);
             let pieces = pieces.iter().map(|piece| piece.epoch).collect();
-            Ok((pieces, snapshot, position, Arc::clone(&tables.opened)))
+            Ok((pieces, snapshot, position, latest, Arc::clone(&tables.opened)))
         })?;
         let tables = match scan.what {
             What::Nothing => vec![],
@@ -89,7 +92,7 @@ impl View {
             prefixes.iter().map(run)
         });
         let runs = runs.collect();
-        Ok(Self { position, shared, pieces, snapshot, opened, runs, channel: None })
+        Ok(Self { position, shared, pieces, snapshot, latest, opened, runs, channel: None })
     }
 
     /// The next rows; empty if a page's worth was looked at and none of it was asked for.
@@ -121,6 +124,9 @@ impl View {
                                 return Ok(page.rows);
                             }
                             page.looked_at(1, key.len() + value.len());
+                            if !is_live(&value, self.latest)? {
+                                continue;
+                            }
                             let key = layout::read_message(&key).map_err(damaged)?;
                             let row = layout::row(&value).map_err(damaged)?;
                             let known = self.channel.take().filter(|known| known.0 == key.channel);
@@ -164,7 +170,7 @@ impl View {
                                     let Place { quarter: _, side, what, campaign } = place;
                                     let cell = subject.cell(atom, *side, *what, campaign.clone());
                                     let cell = cell.map_err(damaged)?;
-                                    page.rows.push(Row::Cell(cell, totals.clone()));
+                                    page.rows.push(Row::Cell(cell, totals));
                                 }
                             }
                             run.done = 0;

@@ -8,8 +8,9 @@
 //! Messages and taps lie in pieces by when they were touched last, [`PIECE`] each: a row that is
 //! touched again is written into the newest piece, and what older pieces have of it no longer
 //! counts. So the pieces that are written to stay small whatever is kept, and a piece whose time
-//! is over is dropped as a whole.
+//! is over is dropped as a whole, when its tombstones ([`crate::embedded::tombstones`]) are there.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -24,11 +25,12 @@ use serde::Serialize;
 use twoticks_core::RULES_VERSION;
 use twoticks_core::clock::{DAY, Time};
 use twoticks_core::ids::ChannelId;
-use xxhash_rust::xxh3::xxh3_64;
+use twoticks_core::message::{Age, STATE_KEPT, TOMBSTONE_KEPT};
 
 use crate::day::Day;
 use crate::digest::{Digester, Table};
 use crate::embedded::filter::Filter;
+use crate::embedded::tombstones::{self, Fingerprint, StoneRows, Tombstones};
 use crate::embedded::young::Overlay;
 use crate::error::Error;
 use crate::journal::Position;
@@ -53,6 +55,8 @@ const FILL_BYTES: usize = 64 << 20;
 const FILTER_BYTES_MAX: usize = 192 << 20;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
+/// How many states become tombstones at a time.
+const EXPIRE_STEP: usize = 1 << 20;
 /// What is sealed in `meta`, and for which purpose.
 const KEY_CHECK: (&str, &[u8]) = ("ledger-key-check", b"twoticks");
 /// What a person does about damaged tables.
@@ -63,6 +67,8 @@ pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is
 pub(crate) struct Tables {
     db: Database,
     pieces: RwLock<Pieces>,
+    /// The newest first.
+    tombstones: RwLock<Arc<Vec<Tombstones>>>,
     pub(crate) channels: Keyspace,
     numbers: Keyspace,
     templates: Keyspace,
@@ -83,11 +89,21 @@ pub(crate) struct Piece {
     pub(crate) epoch: i64,
     pub(crate) messages: Keyspace,
     pub(crate) taps: Keyspace,
-    /// Which messages it may have.
+    /// Which messages and taps it may have.
     pub(crate) filter: Arc<Filter>,
 }
 
-/// Where to go on making filters: behind this message of the piece with this epoch.
+/// What the tables know of a message or a tap.
+pub(crate) enum Found {
+    Row(Slice),
+    /// Only when it was touched last.
+    Tombstone(Time),
+}
+
+/// Where to go on making tombstones: the epoch of the piece, its table, behind which key.
+pub(crate) type ExpireAt = Option<(i64, Table, Option<Slice>)>;
+
+/// Where to go on making filters: behind this key of the piece with this epoch.
 pub(crate) type FillFrom = Option<(i64, Slice)>;
 
 /// A row as it is stored.
@@ -134,15 +150,21 @@ impl Tables {
                 .worker_threads(ENGINE_THREADS)
                 .open()?;
             let keyspace = |name| db.keyspace(name, KeyspaceCreateOptions::default);
-            let mut pieces = Vec::new();
+            let (mut pieces, mut tombstones) = (Vec::new(), Vec::new());
             for name in db.list_keyspace_names() {
-                if let Some(epoch) = name.strip_prefix(MESSAGES).and_then(|it| it.parse().ok()) {
+                let epoch = |prefix| name.strip_prefix(prefix).and_then(|it| it.parse().ok());
+                if let Some(epoch) = epoch(MESSAGES) {
                     pieces.push(Piece::open(&db, epoch, Filter::default())?);
                 }
+                if let Some(epoch) = epoch(tombstones::NAME) {
+                    tombstones.push(Tombstones::open(&db, epoch, Filter::default())?);
+                }
             }
-            pieces.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.epoch));
+            pieces.sort_unstable_by_key(|piece| Reverse(piece.epoch));
+            tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
+                tombstones: RwLock::new(Arc::new(tombstones)),
                 channels: keyspace("channels")?,
                 numbers: keyspace("numbers")?,
                 templates: keyspace("templates")?,
@@ -252,17 +274,114 @@ impl Tables {
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
         all.push(piece.clone());
-        all.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.epoch));
+        all.sort_unstable_by_key(|piece| Reverse(piece.epoch));
         *pieces = Arc::new(all);
         Ok(piece)
     }
 
-    /// The stored row of a message.
-    pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
-        let hash = xxh3_64(key);
-        for piece in self.pieces().iter().filter(|piece| piece.filter.may_have(hash)) {
+    /// The tables of tombstones that there are now, the newest first.
+    pub(crate) fn tombstones(&self) -> Arc<Vec<Tombstones>> {
+        Arc::clone(&self.tombstones.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The tombstones with this epoch, made if they are not there.
+    fn tombstones_of(&self, epoch: i64) -> Result<Tombstones, Error> {
+        if let Some(found) = self.tombstones().iter().find(|found| found.epoch == epoch) {
+            return Ok(found.clone());
+        }
+        let made = Tombstones::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
+        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::clone(&tombstones);
+        all.push(made.clone());
+        all.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
+        *tombstones = Arc::new(all);
+        Ok(made)
+    }
+
+    /// Puts tombstones, as if their states had expired.
+    #[cfg(test)]
+    pub(crate) fn bury(&self, epoch: i64, stones: &[(Fingerprint, Time)]) -> Result<(), Error> {
+        self.tombstones_of(epoch)?.put(&self.db, stones)
+    }
+
+    /// Does a step of what is due when everything up to `latest` is committed: pieces whose states
+    /// have expired become tombstones and are dropped, and so are tombstones whose time is over
+    /// (counting rule 12). `at` is where it is. `false` when there is nothing left to do. Nothing
+    /// that can be asked for changes by it.
+    pub(crate) fn expire(&self, at: &mut ExpireAt, latest: Time) -> Result<bool, Error> {
+        let is_over = |epoch: i64, kept: i64| (epoch + 1) * PIECE + kept < latest.0;
+        let kept = STATE_KEPT + TOMBSTONE_KEPT;
+        if let Some(old) = self.tombstones().iter().find(|old| is_over(old.epoch, kept)) {
+            let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+            let left = tombstones.iter().filter(|other| other.epoch != old.epoch).cloned();
+            *tombstones = Arc::new(left.collect());
+            drop(tombstones);
+            self.db.delete_keyspace(old.rows.clone()).map_err(engine_error)?;
+            return Ok(true);
+        }
+        let pieces = self.pieces();
+        let Some(piece) = pieces.iter().rev().find(|piece| is_over(piece.epoch, STATE_KEPT)) else {
+            return Ok(false);
+        };
+        let going_on = at.take().filter(|(epoch, ..)| *epoch == piece.epoch);
+        let (_, table, from) = going_on.unwrap_or((piece.epoch, Table::Messages, None));
+        let rows = if table == Table::Messages { &piece.messages } else { &piece.taps };
+        let start = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut stones, mut last) = (Vec::new(), None);
+        for guard in rows.range::<Slice, _>((start, Bound::Unbounded)).take(EXPIRE_STEP) {
+            let (key, value) = guard.into_inner().map_err(engine_error)?;
+            let touched = layout::touched(&value);
+            let touched = touched.map_err(|error| layout_error(error, Path::new("ledger")))?;
+            stones.push((Fingerprint::of(table, &key), touched));
+            last = Some(key);
+        }
+        let is_end = stones.len() < EXPIRE_STEP;
+        if !stones.is_empty() {
+            self.tombstones_of(piece.epoch)?.put(&self.db, &stones)?;
+        }
+        if !is_end {
+            *at = Some((piece.epoch, table, last));
+        } else if table == Table::Messages {
+            *at = Some((piece.epoch, Table::Taps, None));
+        } else {
+            let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
+            let left = all.iter().filter(|other| other.epoch != piece.epoch).cloned();
+            *all = Arc::new(left.collect());
+            drop(all);
+            for keyspace in [&piece.messages, &piece.taps] {
+                self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
+            }
+            tracing::info!(ledger.epoch = piece.epoch, "states expired, their tombstones stay");
+        }
+        Ok(true)
+    }
+
+    /// What is known of a message.
+    pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        let fingerprint = Fingerprint::of(Table::Messages, key);
+        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
             if let Some(value) = piece.messages.get(key).map_err(engine_error)? {
-                return Ok(Some(value));
+                return Ok(Some(Found::Row(value)));
+            }
+        }
+        self.tombstone(fingerprint)
+    }
+
+    /// What is known of a tap.
+    pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        let fingerprint = Fingerprint::of(Table::Taps, key);
+        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
+            if let Some(value) = piece.taps.get(key).map_err(engine_error)? {
+                return Ok(Some(Found::Row(value)));
+            }
+        }
+        self.tombstone(fingerprint)
+    }
+
+    fn tombstone(&self, of: Fingerprint) -> Result<Option<Found>, Error> {
+        for tombstones in self.tombstones().iter() {
+            if let Some(touched) = tombstones.find(of)? {
+                return Ok(Some(Found::Tombstone(touched)));
             }
         }
         Ok(None)
@@ -271,40 +390,48 @@ impl Tables {
     /// Goes on making the filters of what was in the tables when they were opened, from the
     /// message behind `from`; where to go on after that, if there is more to do.
     pub(crate) fn fill_filters(&self, from: &FillFrom) -> Result<Option<FillFrom>, Error> {
-        let pieces = self.pieces();
-        let known: usize = pieces.iter().map(|piece| piece.filter.bytes()).sum();
-        let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) else {
+        let (pieces, tombstones) = (self.pieces(), self.tombstones());
+        let filters = pieces.iter().map(|piece| &piece.filter);
+        let filters = filters.chain(tombstones.iter().map(|tombstones| &tombstones.filter));
+        // Beyond that the engine has to be asked for what the oldest have.
+        if filters.map(|filter| filter.bytes()).sum::<usize>() > FILTER_BYTES_MAX {
+            return Ok(None);
+        }
+        let behind =
+            |epoch| from.as_ref().filter(|(of, _)| *of == epoch).map(|(_, key)| key.clone());
+        if let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) {
+            let start = behind(piece.epoch).map_or(Bound::Unbounded, Bound::Excluded);
+            let (mut hashes, mut last) = (Vec::with_capacity(FILTER_STEP), None);
+            let rows = piece.messages.range::<Slice, _>((start, Bound::Unbounded));
+            for guard in rows.take(FILTER_STEP) {
+                let key = guard.key().map_err(engine_error)?;
+                hashes.push(Fingerprint::of(Table::Messages, &key).hash());
+                last = Some((piece.epoch, key));
+            }
+            let is_end = hashes.len() < FILTER_STEP;
+            if is_end {
+                // Taps are few beside the messages.
+                for guard in piece.taps.iter() {
+                    let key = guard.key().map_err(engine_error)?;
+                    hashes.push(Fingerprint::of(Table::Taps, &key).hash());
+                }
+            }
+            piece.filter.insert(hashes.into_iter());
+            if is_end {
+                piece.filter.finish();
+            }
+            return Ok(Some(last.filter(|_| !is_end)));
+        }
+        let Some(tombstones) = tombstones.iter().find(|it| !it.filter.is_complete()) else {
             return Ok(None);
         };
-        // Beyond that the engine has to be asked for what the oldest pieces have.
-        if known > FILTER_BYTES_MAX {
-            return Ok(None);
+        let from = behind(tombstones.epoch).and_then(|key| <[u8; 2]>::try_from(&*key).ok());
+        let (hashes, next) = tombstones.hashes(&self.db, from, FILTER_STEP)?;
+        tombstones.filter.insert(hashes.into_iter());
+        if next.is_none() {
+            tombstones.filter.finish();
         }
-        let start = from.as_ref().filter(|(epoch, _)| *epoch == piece.epoch);
-        let start = start.map_or(Bound::Unbounded, |(_, key)| Bound::Excluded(key.clone()));
-        let mut keys = Vec::with_capacity(FILTER_STEP);
-        let mut last = None;
-        for guard in piece.messages.range::<Slice, _>((start, Bound::Unbounded)).take(FILTER_STEP) {
-            let key = guard.key().map_err(engine_error)?;
-            keys.push(xxh3_64(&key));
-            last = Some((piece.epoch, key));
-        }
-        let is_end = keys.len() < FILTER_STEP;
-        piece.filter.insert(keys.into_iter());
-        if is_end {
-            piece.filter.finish();
-        }
-        Ok(Some(last.filter(|_| !is_end)))
-    }
-
-    /// The stored row of a tap.
-    pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
-        for piece in self.pieces().iter() {
-            if let Some(value) = piece.taps.get(key).map_err(engine_error)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+        Ok(Some(next.map(|bucket| (tombstones.epoch, Slice::from(bucket)))))
     }
 
     /// The messages of a channel, sorted by key.
@@ -342,7 +469,9 @@ impl Tables {
         let mut batch = batch.durability(Some(PersistMode::SyncAll));
         let piece = self.newest(*latest)?;
         // Before anybody could look for them there.
-        piece.filter.insert(messages.iter().map(|(key, _)| xxh3_64(key)));
+        let of_messages = messages.iter().map(|(key, _)| Fingerprint::of(Table::Messages, key));
+        let of_taps = taps.keys().map(|key| Fingerprint::of(Table::Taps, key));
+        piece.filter.insert(of_messages.chain(of_taps).map(Fingerprint::hash));
         for (key, value) in messages {
             batch.insert(&piece.messages, key, value);
         }
@@ -364,7 +493,7 @@ impl Tables {
                     let row = row.transpose().map_err(|error| layout_error(error, folder))?;
                     let mut row = row.unwrap_or_default();
                     for (_, place, change) in changes {
-                        overflows += u64::from(!row.add(place, change));
+                        overflows += u64::from(!row.add(place.clone(), change, cells.extras()));
                     }
                     if row.is_empty() {
                         batch.remove(rows, key);
@@ -414,7 +543,12 @@ impl Tables {
             })?);
         }
         let tables = Table::ALL.into_iter().filter(move |table| *table >= first);
+        let all = self.tombstones();
         Ok(tables.flat_map(move |table| {
+            if table == Table::Tombstones {
+                let from = if table == first { from } else { &[] };
+                return Rows::Tombstones(StoneRows::new(snapshot, &all, from));
+            }
             let start = if table == first { from } else { &[] };
             let iters = match table {
                 Table::Messages => {
@@ -429,7 +563,7 @@ impl Tables {
                     .into_iter()
                     .collect(),
             };
-            Merged::new(iters).map(move |row| row.map(|(key, value)| (table, key, value)))
+            Rows::Of(table, Merged::new(iters))
         }))
     }
 
@@ -450,6 +584,7 @@ impl Tables {
             let rows = std::iter::from_fn(|| rows.next_if(is_of_table));
             match self.table(table) {
                 Some(keyspace) => fill_one(keyspace, rows)?,
+                None if table == Table::Tombstones => self.fill_tombstones(rows)?,
                 None => self.fill_pieces(table, rows)?,
             }
         }
@@ -490,12 +625,9 @@ impl Tables {
     ) -> Result<(), Error> {
         for (epoch, rows) in std::mem::take(waiting) {
             let piece = self.piece(epoch)?;
-            let keyspace = if table == Table::Messages {
-                piece.filter.insert(rows.iter().map(|(key, _)| xxh3_64(key)));
-                &piece.messages
-            } else {
-                &piece.taps
-            };
+            let fingerprints = rows.iter().map(|(key, _)| Fingerprint::of(table, key));
+            piece.filter.insert(fingerprints.map(Fingerprint::hash));
+            let keyspace = if table == Table::Messages { &piece.messages } else { &piece.taps };
             let mut filling = keyspace.start_ingestion().map_err(engine_error)?;
             for (key, value) in rows {
                 filling.write(key, value).map_err(engine_error)?;
@@ -505,12 +637,40 @@ impl Tables {
         Ok(())
     }
 
+    /// Puts tombstones each into the table of its span; they come sorted by it.
+    fn fill_tombstones(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<(), Error> {
+        let damaged = |error| layout_error(error, Path::new("snapshot"));
+        let rows = rows.map(|row| {
+            let (table, key, value) = row?;
+            let (epoch, bucket) = layout::read_tombstones(&key).map_err(damaged)?;
+            Ok((epoch, (table, bucket.to_vec(), value)))
+        });
+        let mut rows = rows.peekable();
+        while let Some(Ok((epoch, _))) = rows.peek() {
+            let epoch = *epoch;
+            let tombstones = self.tombstones_of(epoch)?;
+            let of_epoch =
+                |row: &Result<(i64, Row), Error>| row.as_ref().is_ok_and(|it| it.0 == epoch);
+            let of_epoch = std::iter::from_fn(|| rows.next_if(of_epoch));
+            fill_one(
+                &tombstones.rows,
+                of_epoch.map(|row| {
+                    let (_, row) = row?;
+                    tombstones.know(&row.1, &row.2)?;
+                    Ok(row)
+                }),
+            )?;
+        }
+        rows.next().transpose().map(drop)
+    }
+
     /// About how many messages are kept, and how many bytes all tables have on disk.
     pub(crate) fn sizes(&self) -> (u64, u64) {
+        let (pieces, tombstones) = (self.pieces(), self.tombstones());
         let tables = Table::ALL.into_iter().filter_map(|table| self.table(table));
-        let pieces = self.pieces();
         let states = pieces.iter().flat_map(|piece| [&piece.messages, &piece.taps]);
-        let bytes = tables.chain(states).map(Keyspace::disk_space).sum();
+        let stones = tombstones.iter().map(|tombstones| &tombstones.rows);
+        let bytes = tables.chain(states).chain(stones).map(Keyspace::disk_space).sum();
         let messages = pieces.iter().map(|piece| piece.messages.approximate_len() as u64).sum();
         (messages, bytes)
     }
@@ -518,7 +678,7 @@ impl Tables {
     /// The keyspace of a table; `None` for those that lie in pieces.
     fn table(&self, table: Table) -> Option<&Keyspace> {
         match table {
-            Table::Messages | Table::Taps => None,
+            Table::Messages | Table::Taps | Table::Tombstones => None,
             Table::Channels => Some(&self.channels),
             Table::Numbers => Some(&self.numbers),
             Table::Templates => Some(&self.templates),
@@ -527,16 +687,47 @@ impl Tables {
         }
     }
 
-    /// The digest of everything in the tables.
+    /// The digest of everything in the tables, as [`Digest`] has it.
     pub(crate) fn digest(&self) -> Result<Digest, Error> {
         let (pieces, snapshot) = self.moment();
         let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
         let mut digester = Digester::new(self.folded(&snapshot)?);
+        let latest = self.latest(&snapshot)?;
         for row in self.rows(&snapshot, &epochs, (Table::Messages, &[]))? {
             let (table, key, value) = row?;
-            digester.stored(table, &key, &value)?;
+            if table == Table::Tombstones {
+                break;
+            }
+            if !matches!(table, Table::Messages | Table::Taps) || is_live(&value, latest)? {
+                digester.stored(table, &key, &value)?;
+            }
         }
         Ok(digester.finish())
+    }
+}
+
+/// Whether the state in the value of a message or a tap is still kept at `latest`.
+pub(crate) fn is_live(value: &[u8], latest: Time) -> Result<bool, Error> {
+    let touched = layout::touched(value);
+    let touched = touched.map_err(|error| layout_error(error, Path::new("ledger")))?;
+    Ok(Age::of(touched, latest) == Age::Live)
+}
+
+/// The rows of a table, or of all tombstones.
+enum Rows {
+    Of(Table, Merged),
+    Tombstones(StoneRows),
+}
+
+impl Iterator for Rows {
+    type Item = Result<(Table, Slice, Slice), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (table, row) = match self {
+            Self::Of(table, rows) => (*table, rows.next()?),
+            Self::Tombstones(rows) => (Table::Tombstones, rows.next()?),
+        };
+        Some(row.map(|(key, value)| (table, key, value)))
     }
 }
 

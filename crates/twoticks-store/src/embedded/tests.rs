@@ -1,6 +1,7 @@
 //! What only the ledger in a folder can do: be locked, be damaged, be made again.
 
 mod damage;
+mod expiry;
 mod generations;
 pub(crate) mod keeping;
 

@@ -14,15 +14,16 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use twoticks_core::channel::Channel;
 use twoticks_core::clock::Time;
+use twoticks_core::event::{Button, ButtonKind, TapEvent};
 use twoticks_core::fold::{self, Rows, Touched};
-use twoticks_core::ids::ChannelId;
+use twoticks_core::ids::{ChannelId, Text};
 use twoticks_core::message::{Message, MessageKey};
 use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Filing, Measure, Totals};
 
 use crate::embedded::cells::Cells;
 use crate::embedded::recent::Recent;
-use crate::embedded::tables::{Tables, engine_error, layout_error};
+use crate::embedded::tables::{Found, Tables, engine_error, layout_error};
 use crate::entry::Work;
 use crate::error::Error;
 use crate::journal::Position;
@@ -229,12 +230,16 @@ impl Rows for Fold<'_> {
         if let Some(row) = recent.get(at) {
             return Ok(Some(row.clone()));
         }
-        let value = self.tables.message(&layout::message(key))?;
-        let row: Option<Touched<Message>> = decoded(value.as_deref(), self.folder)?;
-        if let Some(row) = &row {
-            recent.keep(at, row.clone());
-        }
-        Ok(row)
+        let row: Touched<Message> = match self.tables.message(&layout::message(key))? {
+            None => return Ok(None),
+            // How old it is is all that matters of it.
+            Some(Found::Tombstone(accepted)) => Touched { accepted, row: Message::default() },
+            Some(Found::Row(value)) => {
+                layout::row(&value).map_err(|error| layout_error(error, self.folder))?
+            }
+        };
+        recent.keep(at, row.clone());
+        Ok(Some(row))
     }
 
     fn put_message(&mut self, key: &MessageKey, row: Touched<Message>) {
@@ -243,11 +248,22 @@ impl Rows for Fold<'_> {
     }
 
     fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Error> {
-        let key = layout::tap(key);
-        if let Some(row) = self.young.overlays().find_map(|overlay| overlay.taps.get(&key)) {
+        let stored = layout::tap(key);
+        if let Some(row) = self.young.overlays().find_map(|overlay| overlay.taps.get(&stored)) {
             return Ok(Some(row.clone()));
         }
-        decoded(self.tables.tap(&key)?.as_deref(), self.folder)
+        match self.tables.tap(&stored)? {
+            None => Ok(None),
+            Some(Found::Row(value)) => decoded(Some(&value), self.folder),
+            // How old it is is all that matters of it.
+            Some(Found::Tombstone(accepted)) => {
+                let TapKey { channel, number, id } = key.clone();
+                let button = Button { kind: ButtonKind::QuickReply, text: Text::lossy("") };
+                let (time, message, sign) = (accepted, None, None);
+                let event = TapEvent { channel, number, id, time, button, message, sign };
+                Ok(Some(Touched { accepted, row: Tap::told_by(&event) }))
+            }
+        }
     }
 
     fn put_tap(&mut self, key: &TapKey, row: Touched<Tap>) {

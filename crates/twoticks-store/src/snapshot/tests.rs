@@ -57,7 +57,7 @@ fn what_was_written_is_read_again() {
     let mut large = rows();
     // More than a block each, and more than a block together.
     for n in 0..5_u8 {
-        large.push((Table::Dead, vec![200 + n; 9], vec![n; BLOCK_BYTES + 1]));
+        large.push((Table::Tombstones, vec![200 + n; 9], vec![n; BLOCK_BYTES + 1]));
     }
     for rows in [vec![], rows(), large] {
         let (path, trailer) = write(&folder, &header(), &rows);

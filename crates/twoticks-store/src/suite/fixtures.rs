@@ -3,6 +3,7 @@
 //! A fixture that is missing is made, and the test fails once, so that it is checked in. One that
 //! no longer fits means that stored data would not be understood: raise the version instead.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +20,10 @@ use twoticks_core::totals::Totals;
 
 use super::full_batch;
 use super::told::{at, batch, category, channel, message, opt_in, send, status, template, text};
+use crate::day::{self, Day, Sums};
 use crate::entry;
 use crate::keys::Keys;
-use crate::layout;
+use crate::layout::{self, CellTable};
 use crate::ledger::{Batch, Entry, Ledger};
 use crate::memory::MemoryLedger;
 
@@ -149,4 +151,37 @@ fn entries_of_every_version_are_read_for_ever() {
         let entry = entry::decode(&keys, Path::new("journal"), 9, &stored).unwrap();
         assert_eq!(entry, Entry { position: 9, batch: given.clone() }, "{name}");
     }
+}
+
+#[tokio::test]
+async fn rows_of_days_of_version_1_are_read_for_ever() {
+    let ledger = MemoryLedger::new();
+    ledger.record(batch(events())).await.unwrap();
+    let mut days: BTreeMap<(CellTable, Vec<u8>), Day> = BTreeMap::new();
+    for (cell, totals) in ledger.cells() {
+        let (table, subject, place) = layout::place(&cell);
+        let (mut sums, mut extras) = (Sums::default(), Vec::new());
+        sums.add(&totals, |extra| {
+            extras.push(extra);
+            u32::try_from(extras.len() - 1).unwrap()
+        });
+        let key = layout::day(&subject, day::of(cell.atom));
+        assert!(days.entry((table, key)).or_default().add(place, &sums, &extras));
+    }
+    let now: Vec<String> = days
+        .iter()
+        .map(|((table, key), row)| {
+            format!("{table:?} {} {}\n", hex(key), hex(&row.encode(layout::VALUE_VERSION)))
+        })
+        .collect();
+    let stored = fixture("days-v1.txt", || now.concat().into_bytes());
+    let stored = String::from_utf8(stored).unwrap();
+    for line in stored.lines() {
+        let [_, _, value] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let value = unhex(value);
+        let row = Day::decode(layout::versioned(&value).unwrap()).unwrap();
+        assert_eq!(row.encode(layout::VALUE_VERSION), value, "{line}");
+    }
+    // And what is written today is what was written then.
+    assert_eq!(now.concat(), stored);
 }

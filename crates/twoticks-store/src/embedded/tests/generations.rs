@@ -5,7 +5,9 @@ use twoticks_core::ids::Hash;
 use twoticks_core::message::MessageKey;
 
 use super::*;
+use crate::digest::Table;
 use crate::embedded::tables::Slot;
+use crate::embedded::tombstones::Fingerprint;
 use crate::embedded::young::Overlay;
 use crate::layout;
 use crate::ledger::Dead;
@@ -16,15 +18,15 @@ use crate::suite::told::{
 };
 
 /// A ledger whose threads are the test.
-struct Still {
-    shared: Shared,
-    young: Young,
-    model: MemoryLedger,
+pub(super) struct Still {
+    pub(super) shared: Shared,
+    pub(super) young: Young,
+    pub(super) model: MemoryLedger,
     _folder: TempDir,
 }
 
 impl Still {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tables = Tables::open(folder.path()).unwrap();
         tables.meta(folder.path(), None).unwrap();
@@ -33,13 +35,13 @@ impl Still {
         Self { shared, young, model, _folder: folder }
     }
 
-    fn fold(&mut self, batch: &Batch) -> Result<(), Error> {
+    pub(super) fn fold(&mut self, batch: &Batch) -> Result<(), Error> {
         let (_, work) = entry::encode(&Keys::from_bytes([1; 32]), batch.clone());
         let position = self.young.position + 1;
         self.shared.fold(&mut self.young, position, &work)
     }
 
-    fn freeze(&mut self) -> Option<Arc<Overlay>> {
+    pub(super) fn freeze(&mut self) -> Option<Arc<Overlay>> {
         self.young.thaw(*self.shared.committed.borrow());
         self.young.freeze()
     }
@@ -51,16 +53,24 @@ impl Still {
         query::series(&self.shared, query, span, &moment)
     }
 
-    fn digest(&self) -> Digest {
+    /// As after a start: nothing is young, and the engine is opened again.
+    pub(super) fn forget(&mut self) {
+        assert_eq!(self.young.active.position, 0, "everything is committed");
+        let Young { position, latest, .. } = self.young;
+        self.young = fold::young(0, position, latest);
+        assert_eq!(self.shared.slot.reopen().unwrap(), position);
+    }
+
+    pub(super) fn digest(&self) -> Digest {
         self.shared.slot.with(Tables::digest).unwrap()
     }
 
-    async fn take(&mut self, batch: Batch) {
+    pub(super) async fn take(&mut self, batch: Batch) {
         self.fold(&batch).unwrap();
         self.model.record(batch).await.unwrap();
     }
 
-    async fn agrees(&self, when: &str) {
+    pub(super) async fn agrees(&self, when: &str) {
         let (young, shared) = (&self.young, &self.shared);
         for query in questions("a") {
             let found = self.series(&query).unwrap();
@@ -150,7 +160,8 @@ async fn an_entry_that_fails_in_the_middle_goes_on_where_it_failed() {
     let put = |still: &Still, row: &[u8]| {
         let put = still.shared.slot.with(|tables| {
             let piece = &tables.pieces()[0];
-            piece.filter.insert(std::iter::once(xxhash_rust::xxh3::xxh3_64(&key)));
+            let fingerprint = Fingerprint::of(Table::Messages, &key);
+            piece.filter.insert(std::iter::once(fingerprint.hash()));
             let messages = &piece.messages;
             if row.is_empty() {
                 return messages.remove(&key).map_err(tables::engine_error);
@@ -197,7 +208,7 @@ async fn a_commit_whose_engine_has_failed_is_done_when_it_opens_again() {
     commits.send(still.freeze().unwrap()).unwrap();
     drop(commits);
     still.shared.slot.shut();
-    fold::commit(&still.shared, &committing);
+    fold::commit(&still.shared, &committing, &sync_channel(1).0);
     assert_eq!(*still.shared.committed.borrow(), 1);
     assert_eq!(still.digest(), still.model.digest().await.unwrap());
 }
