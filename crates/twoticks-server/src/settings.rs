@@ -109,6 +109,8 @@ pub struct Limits {
     pub head_seconds_max: u32,
     /// Seconds a request may take as a whole.
     pub request_seconds_max: u32,
+    /// Memory that the ledger may take, in mebibytes, about, however much is kept.
+    pub memory_mb: u32,
 }
 
 /// How long things are kept.
@@ -140,6 +142,10 @@ const AT_ONCE_MAX: u32 = 1_000_000;
 /// The longest that a request may be allowed to take, in seconds: an hour.
 const SECONDS_MAX: u32 = 3_600;
 
+/// The least and the most memory that a ledger may be given, in mebibytes.
+const MEMORY_MB_MIN: u32 = 128;
+const MEMORY_MB_MAX: u32 = 1 << 20;
+
 impl Settings {
     /// Whether a server can work with them.
     ///
@@ -160,6 +166,11 @@ impl Settings {
             if !(1..=most).contains(&found) {
                 return Err(OutOfBounds { key, found, least: 1, most });
             }
+        }
+        let (key, found) = ("limits.memory_mb", limits.memory_mb);
+        let (least, most) = (MEMORY_MB_MIN, MEMORY_MB_MAX);
+        if !(least..=most).contains(&found) {
+            return Err(OutOfBounds { key, found, least, most });
         }
         Ok(())
     }
@@ -185,6 +196,7 @@ impl Default for Settings {
                 connections_max: 1_024,
                 head_seconds_max: 30,
                 request_seconds_max: 30,
+                memory_mb: 512,
             },
             retention: Retention { journal_days: 30 },
         }

@@ -125,7 +125,7 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     world.emulator.can_renew(Renewal {
         ledger: Arc::clone(&world.ledger),
         directory: Arc::clone(&world.directory),
-        fresh: fresh(folder.map(Path::to_owned), keys, retention),
+        fresh: fresh(folder.map(Path::to_owned), keys, (reach::memory_bytes(config), retention)),
         config: emulated,
         speed: args.speed.unwrap_or(1),
         founding: tenants.founding(&world.app.directory.snapshot()),
@@ -172,14 +172,14 @@ fn in_memory(seed: u64) -> Stores {
 fn fresh(
     folder: Option<PathBuf>,
     keys: Arc<Keys>,
-    retention: Retention,
+    (memory_bytes, retention): (usize, Retention),
 ) -> Arc<dyn Fn() -> Result<Fresh, String> + Send + Sync> {
     Arc::new(move || {
         let Some(folder) = &folder else {
             return Ok((Arc::new(MemoryLedger::new()), Arc::new(MemoryDirectory::new())));
         };
         empty(folder).map_err(|error| format!("cannot empty `{}`: {error}", folder.display()))?;
-        reach::open_folder(folder, Arc::clone(&keys), Some(retention.clone()))
+        reach::open_folder(folder, Arc::clone(&keys), memory_bytes, Some(retention.clone()))
             .map_err(|error| format!("{error:#}"))
     })
 }

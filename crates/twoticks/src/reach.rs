@@ -17,8 +17,8 @@ use twoticks_server::control::socket::Remote;
 use twoticks_server::control::{Command, execute_telling};
 use twoticks_store::directory::Directory;
 use twoticks_store::directory::file::FileDirectory;
-use twoticks_store::embedded::Embedded;
 use twoticks_store::embedded::retention::Retention;
+use twoticks_store::embedded::{Bounds, Embedded};
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
 
@@ -121,6 +121,11 @@ pub(crate) async fn open_to_serve(config: &Config, clock: Arc<dyn Clock>) -> Res
     Ok(app(config, clock, stores))
 }
 
+/// What the ledger may take of memory.
+pub(crate) fn memory_bytes(config: &Config) -> usize {
+    usize::try_from(config.server.limits.memory_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20)
+}
+
 /// How long the journal is kept, by `clock`.
 pub(crate) fn retention(config: &Config, clock: Arc<dyn Clock>) -> Retention {
     Retention { journal_days: config.server.retention.journal_days, clock }
@@ -155,7 +160,8 @@ pub(crate) async fn stores(config: &Config, retention: Option<Retention>) -> Res
     let keys = Arc::new(keys(config)?);
     let opening = {
         let keys = Arc::clone(&keys);
-        move || open_folder(&folder, keys, retention)
+        let memory_bytes = memory_bytes(config);
+        move || open_folder(&folder, keys, memory_bytes, retention)
     };
     let (ledger, directory) = tokio::task::spawn_blocking(opening)
         .await
@@ -170,10 +176,12 @@ pub(crate) async fn stores(config: &Config, retention: Option<Retention>) -> Res
 pub(crate) fn open_folder(
     folder: &Path,
     keys: Arc<Keys>,
+    memory_bytes: usize,
     retention: Option<Retention>,
 ) -> Result<(Arc<dyn Ledger>, Arc<dyn Directory>)> {
     let doing = || format!("cannot open the data folder `{}`", folder.display());
-    let ledger = Embedded::open(folder, Arc::clone(&keys)).with_context(doing)?;
+    let bounds = Bounds { memory_bytes, ..Bounds::default() };
+    let ledger = Embedded::open_with(folder, Arc::clone(&keys), bounds).with_context(doing)?;
     let directory = FileDirectory::open(folder, keys).with_context(doing)?;
     if let Some(retention) = retention {
         ledger.retain(retention).with_context(doing)?;

@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use twoticks_core::clock::Time;
 
 use crate::embedded::opening;
-use crate::embedded::recent::MESSAGE_BYTES;
 use crate::embedded::tables::{PIECE, Slot};
 use crate::embedded::young::{Overlay, Young};
 use crate::entry::Work;
@@ -27,13 +26,8 @@ use crate::ledger::Counters;
 /// How many events may be acknowledged and not folded yet; beyond them `record` is busy. (A batch
 /// that is larger by itself is taken when there are no others.)
 pub const LEAD_EVENTS_MAX: usize = 65_536;
-/// What is young is committed when it has this many rows.
-pub const OVERLAY_ROWS_MAX: usize = 250_000;
 /// What is young is committed when its oldest row is this old.
 pub const OVERLAY_AGE_MAX: Duration = Duration::from_secs(2);
-/// How many messages are kept in memory in any case: what is being committed, what waits for it,
-/// and as much again.
-const MESSAGES_MIN: usize = 3 * OVERLAY_ROWS_MAX;
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
@@ -130,11 +124,6 @@ impl Shared {
     }
 }
 
-/// What is young over tables that stand for `position`; memory for messages about `bytes`.
-pub(crate) fn young(bytes: usize, position: Position, latest: Time) -> Young {
-    Young::new((bytes / MESSAGE_BYTES).max(MESSAGES_MIN), position, latest)
-}
-
 /// A share of the journal's lead; free again when it is dropped.
 pub(crate) struct Permit {
     lead: Arc<AtomicUsize>,
@@ -223,10 +212,10 @@ pub(crate) fn run(
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let rows = young.rows();
-        let due = flush || rows >= OVERLAY_ROWS_MAX || age >= OVERLAY_AGE_MAX;
+        let due = flush || rows >= young.rows_max || age >= OVERLAY_AGE_MAX;
         if due && oldest.is_some() {
             // A commit that falls behind is waited for: what is in memory stays bounded.
-            let waits = flush || rows >= OVERLAY_ROWS_MAX + OVERLAY_ROWS_MAX / 2;
+            let waits = flush || rows >= young.rows_max + young.rows_max / 2;
             if let Some(frozen) = freeze(shared, &mut young, waits) {
                 if commits.send(frozen).is_err() {
                     return;

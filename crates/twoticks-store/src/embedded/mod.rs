@@ -13,6 +13,7 @@ mod cells;
 mod filter;
 pub mod fold;
 pub mod kept;
+pub mod memory;
 mod opening;
 mod query;
 mod recent;
@@ -41,6 +42,7 @@ use twoticks_core::query::{Point, Query};
 
 use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, Order, Permit, Shared};
 use crate::embedded::kept::Kept;
+use crate::embedded::memory::Memory;
 use crate::embedded::query::Moment;
 use crate::embedded::retention::{Ages, Retention};
 use crate::embedded::scan::View;
@@ -81,6 +83,27 @@ pub fn remove(data: &Path) -> std::io::Result<()> {
     if mark.exists() { std::fs::remove_file(mark) } else { Ok(()) }
 }
 
+/// What an open folder may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The journal's limits.
+    pub journal: Limits,
+    /// Memory, in bytes, about, however much is kept; at least [`memory::MEMORY_BYTES_MIN`].
+    pub memory_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Limits::default().into()
+    }
+}
+
+impl From<Limits> for Bounds {
+    fn from(journal: Limits) -> Self {
+        Self { journal, memory_bytes: memory::MEMORY_BYTES }
+    }
+}
+
 /// An open folder.
 pub struct Embedded {
     kept: Arc<Kept>,
@@ -97,24 +120,29 @@ impl Embedded {
     /// [`Error::Locked`], [`Error::WrongKey`], [`Error::Corrupt`], [`Error::NewerVersion`],
     /// [`Error::Full`], [`Error::Unavailable`].
     pub fn open(folder: &Path, keys: Arc<Keys>) -> Result<Self, Error> {
-        Self::open_with(folder, keys, Limits::default())
+        Self::open_with(folder, keys, Bounds::default())
     }
 
-    /// As [`Embedded::open`], with other limits of the journal.
+    /// As [`Embedded::open`], with other bounds, or other limits of the journal.
     ///
     /// # Errors
     /// As [`Embedded::open`].
-    pub fn open_with(folder: &Path, keys: Arc<Keys>, limits: Limits) -> Result<Self, Error> {
-        Self::open_on(folder, keys, limits, Arc::new(Disk))
+    pub fn open_with(
+        folder: &Path,
+        keys: Arc<Keys>,
+        bounds: impl Into<Bounds>,
+    ) -> Result<Self, Error> {
+        Self::open_on(folder, keys, bounds, Arc::new(Disk))
     }
 
     /// As [`Embedded::open_with`], with the journal on other files.
     pub(crate) fn open_on(
         folder: &Path,
         keys: Arc<Keys>,
-        limits: Limits,
+        bounds: impl Into<Bounds>,
         files: Arc<dyn Files>,
     ) -> Result<Self, Error> {
+        let Bounds { journal: limits, memory_bytes } = bounds.into();
         let making = |error| Error::io("making the data folder", error);
         std::fs::create_dir_all(folder).map_err(making)?;
         // So that a power cut cannot take the folder itself away.
@@ -133,7 +161,8 @@ impl Embedded {
         let journal: Arc<Journal<Note>> =
             Arc::new(Journal::open_on(&folder.join("journal"), limits, deliver, files)?);
         opening::check_key(folder, &keys, &journal)?;
-        let (shared, mut young) = opening::open_tables(folder, &keys, &journal)?;
+        let (shared, mut young) =
+            opening::open_tables(folder, &keys, &journal, &Memory::of(memory_bytes))?;
         let shared = Arc::new(shared);
         opening::replay(&shared, &mut young, &journal, folder)?;
         if let Some(latest) = retention::latest_of(folder, &journal)? {

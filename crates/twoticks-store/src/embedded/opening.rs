@@ -12,7 +12,8 @@ use std::sync::PoisonError;
 
 use twoticks_core::RULES_VERSION;
 
-use crate::embedded::fold::{self, Note, Shared};
+use crate::embedded::fold::{Note, Shared};
+use crate::embedded::memory::Memory;
 use crate::embedded::refold::refold;
 use crate::embedded::tables::{self, Meta, Slot, Tables};
 use crate::embedded::young::Young;
@@ -24,8 +25,6 @@ use crate::ledger::Counters;
 use crate::snapshot::folder::{self, Sealed};
 use crate::snapshot::reader::Snapshot;
 
-/// Memory for the messages that were touched last, in bytes, about.
-const MEMORY_BYTES: usize = 256 << 20;
 /// How many entries are looked at for one with a body that says under which key it was sealed.
 const KEY_CHECK_ENTRIES: usize = 100;
 /// How often it is told how far making tables is, in entries.
@@ -91,6 +90,7 @@ pub(super) fn open_tables(
     data: &Path,
     keys: &Keys,
     journal: &Journal<Note>,
+    memory: &Memory,
 ) -> Result<(Shared, Young), Error> {
     let ledger = data.join("ledger");
     // Of a process that died while it made them.
@@ -100,13 +100,13 @@ pub(super) fn open_tables(
         _ => begin_with(usable(data, journal)?),
     };
     let can_be_made = journal.first() == 1 || !begin.is_empty();
-    let (unfit, error) = match open_marked(&ledger, keys) {
+    let (unfit, error) = match open_marked(&ledger, keys, memory) {
         Ok((tables, meta)) => match unfit(data, journal, &meta)? {
             Some(Unfit::OtherRules) if !can_be_made => {
-                return Ok(opened(&ledger, tables, &meta));
+                return Ok(opened(&ledger, memory, tables, &meta));
             }
             Some(unfit) => (unfit, None),
-            None => return Ok(opened(&ledger, tables, &meta)),
+            None => return Ok(opened(&ledger, memory, tables, &meta)),
         },
         Err(error @ Error::Corrupt { .. }) => (Unfit::Damaged, Some(error)),
         Err(error) => return Err(error),
@@ -114,18 +114,18 @@ pub(super) fn open_tables(
     if !can_be_made {
         return Err(error.unwrap_or_else(|| beginning_is_missing(data, journal)));
     }
-    let (tables, meta) = make_again((data, &ledger), keys, begin, (unfit, error))?;
+    let (tables, meta) = make_again((data, &ledger), (keys, memory), begin, (unfit, error))?;
     if let Some(unfit) = self::unfit(data, journal, &meta)? {
         let what = "it was made again and does not fit its journal".to_owned();
         debug_assert!(unfit != Unfit::Damaged, "damage is found by opening");
         return Err(Error::Corrupt { what, place: ledger, remedy: "restore it from a backup" });
     }
-    Ok(opened(&ledger, tables, &meta))
+    Ok(opened(&ledger, memory, tables, &meta))
 }
 
-fn opened(ledger: &Path, tables: Tables, meta: &Meta) -> (Shared, Young) {
-    let young = fold::young(MEMORY_BYTES, meta.folded, meta.latest);
-    (Shared::new(Slot::new(ledger, tables), meta.folded), young)
+fn opened(ledger: &Path, memory: &Memory, tables: Tables, meta: &Meta) -> (Shared, Young) {
+    let young = Young::new(memory, meta.folded, meta.latest);
+    (Shared::new(Slot::new(ledger, memory, tables), meta.folded), young)
 }
 
 /// With which snapshots to begin, the best first: the newest that these counting rules made; then,
@@ -137,12 +137,12 @@ fn begin_with(usable: Vec<Sealed>) -> Vec<Sealed> {
 }
 
 /// Opens the tables and reads what they say about themselves.
-fn open(ledger: &Path, keys: &Keys) -> Result<(Tables, Meta), Error> {
+fn open(ledger: &Path, keys: &Keys, memory: &Memory) -> Result<(Tables, Meta), Error> {
     if let Some(place) = headless(ledger)? {
         let what = "the file `current` is missing in it".to_owned();
         return Err(Error::Corrupt { what, place, remedy: tables::REMEDY });
     }
-    let tables = Tables::open(ledger)?;
+    let tables = Tables::open(ledger, memory)?;
     let meta = tables.meta(ledger, Some(keys))?;
     Ok((tables, meta))
 }
@@ -165,7 +165,7 @@ fn headless(ledger: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// As [`open`]; those that were found damaged while they were used are not opened.
-fn open_marked(ledger: &Path, keys: &Keys) -> Result<(Tables, Meta), Error> {
+fn open_marked(ledger: &Path, keys: &Keys, memory: &Memory) -> Result<(Tables, Meta), Error> {
     if ledger.with_file_name(DAMAGED_MARK).exists() {
         return Err(Error::Corrupt {
             what: "it was found while it was used".to_owned(),
@@ -173,7 +173,7 @@ fn open_marked(ledger: &Path, keys: &Keys) -> Result<(Tables, Meta), Error> {
             remedy: "restore the folder from a backup",
         });
     }
-    open(ledger, keys)
+    open(ledger, keys, memory)
 }
 
 /// Why tables that open are not used, if so.
@@ -211,7 +211,7 @@ fn beginning_is_missing(data: &Path, journal: &Journal<Note>) -> Error {
 /// Makes tables beside the old ones and puts them in their place.
 fn make_again(
     (data, ledger): (&Path, &Path),
-    keys: &Keys,
+    (keys, memory): (&Keys, &Memory),
     begin: Vec<Sealed>,
     (unfit, error): (Unfit, Option<Error>),
 ) -> Result<(Tables, Meta), Error> {
@@ -229,7 +229,7 @@ fn make_again(
         ),
     }
     let new = ledger.with_extension("new");
-    fill(data, &new, keys, begin)?;
+    fill(data, &new, (keys, memory), begin)?;
     let aside = ledger.with_extension("damaged");
     if unfit == Unfit::Damaged && ledger.exists() {
         remove(&aside)?;
@@ -243,14 +243,19 @@ fn make_again(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(making(error)),
         _ => {}
     }
-    open(ledger, keys)
+    open(ledger, keys, memory)
 }
 
 /// Makes tables in `new` from the first of the snapshots that is whole; without any, empty ones.
-fn fill(data: &Path, new: &Path, keys: &Keys, begin: Vec<Sealed>) -> Result<(), Error> {
+fn fill(
+    data: &Path,
+    new: &Path,
+    (keys, memory): (&Keys, &Memory),
+    begin: Vec<Sealed>,
+) -> Result<(), Error> {
     if begin.is_empty() {
         remove(new)?;
-        return open(new, keys).map(drop);
+        return open(new, keys, memory).map(drop);
     }
     let mut last = None;
     for Sealed { path, header } in begin {
@@ -259,7 +264,7 @@ fn fill(data: &Path, new: &Path, keys: &Keys, begin: Vec<Sealed>) -> Result<(), 
             snapshot.path = %path.display(),
             "the ledger begins with the snapshot at {}, by {}", header.position, header.rules
         );
-        let (tables, _) = open(new, keys)?;
+        let (tables, _) = open(new, keys, memory)?;
         match Snapshot::open(&path).and_then(|rows| tables.fill(rows, &header)) {
             Ok(()) => return Ok(()),
             Err(error @ (Error::Corrupt { .. } | Error::NewerVersion { .. })) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
-use crate::embedded::fold::{OVERLAY_ROWS_MAX, Shared};
+use crate::embedded::fold::Shared;
 use crate::embedded::young::{Overlay, Young};
 use crate::entry::{self, Work};
 use crate::error::Error;
@@ -116,13 +116,16 @@ fn fold_steps(
             return Err(Error::Closed);
         }
         let rows = young.rows();
-        if rows < OVERLAY_ROWS_MAX {
+        if rows < young.rows_max {
             continue;
         }
         if is_committing {
             // A commit that falls behind is waited for: what is in memory stays bounded.
-            let committed =
-                if rows >= 2 * OVERLAY_ROWS_MAX { done.recv().ok() } else { done.try_recv().ok() };
+            let committed = if rows >= young.rows_max + young.rows_max / 2 {
+                done.recv().ok()
+            } else {
+                done.try_recv().ok()
+            };
             match committed {
                 Some(committed) => committed?,
                 None => continue,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::embedded::fold::{self, OVERLAY_ROWS_MAX, Shared};
+use crate::embedded::fold::Shared;
+use crate::embedded::memory::{MEMORY_BYTES, Memory};
 use crate::embedded::tables::{Slot, Tables};
 use crate::embedded::young::Young;
 use crate::entry::Work;
@@ -13,6 +14,7 @@ use crate::snapshot::reader::Snapshot;
 /// Tables in a folder of their own.
 pub struct Scratch {
     shared: Shared,
+    memory: Memory,
     young: Young,
 }
 
@@ -22,12 +24,13 @@ impl Scratch {
     /// # Errors
     /// [`crate::error::Error::Full`], [`crate::error::Error::Unavailable`].
     pub fn create(folder: &Path) -> Result<Self, Error> {
+        let memory = Memory::of(MEMORY_BYTES / 2);
         let folder = folder.join("scratch-ledger");
         std::fs::create_dir(&folder).map_err(|error| Error::io("making a folder", error))?;
-        let tables = Tables::open(&folder)?;
+        let tables = Tables::open(&folder, &memory)?;
         let meta = tables.meta(&folder, None)?;
-        let shared = Shared::new(Slot::new(&folder, tables), meta.folded);
-        Ok(Self { shared, young: fold::young(0, meta.folded, meta.latest) })
+        let shared = Shared::new(Slot::new(&folder, &memory, tables), meta.folded);
+        Ok(Self { shared, memory, young: Young::new(&memory, meta.folded, meta.latest) })
     }
 
     /// Folds entries, which have to be the next ones in order. Blocks.
@@ -37,7 +40,7 @@ impl Scratch {
     pub fn fold(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
         for Entry { position, batch } in entries {
             self.shared.fold(&mut self.young, position, &work(batch))?;
-            if self.young.rows() >= OVERLAY_ROWS_MAX {
+            if self.young.rows() >= self.young.rows_max {
                 self.shared.commit_all(&mut self.young)?;
             }
         }
@@ -49,7 +52,7 @@ impl Scratch {
         let rows = Snapshot::open(path)?;
         let header = rows.header.clone();
         self.shared.slot.with(|tables| tables.fill(rows, &header))?;
-        self.young = fold::young(0, header.position, header.horizon);
+        self.young = Young::new(&self.memory, header.position, header.horizon);
         Ok(())
     }
 

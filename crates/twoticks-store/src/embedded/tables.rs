@@ -30,6 +30,7 @@ use twoticks_core::message::{Age, STATE_KEPT, TOMBSTONE_KEPT};
 use crate::day::Day;
 use crate::digest::{Digester, Table};
 use crate::embedded::filter::Filter;
+use crate::embedded::memory::Memory;
 use crate::embedded::tombstones::{self, Fingerprint, StoneRows, Tombstones};
 use crate::embedded::young::Overlay;
 use crate::error::Error;
@@ -43,16 +44,12 @@ use crate::snapshot::{Header, Row};
 pub(crate) const FORMAT: u32 = 2;
 /// Milliseconds of acceptance time that one piece covers.
 pub(crate) const PIECE: i64 = 15 * DAY;
-/// Memory for blocks of the tables, in bytes.
-const CACHE_BYTES: u64 = 64 << 20;
 /// What the engine's own journals may grow to, in bytes.
 const ENGINE_JOURNAL_BYTES: u64 = 256 << 20;
 /// Threads of the engine: one flushes while the other compacts.
 const ENGINE_THREADS: usize = 2;
 /// How many bytes of messages are gathered before they are put into a fresh piece.
 const FILL_BYTES: usize = 64 << 20;
-/// The most memory for filters, in bytes.
-const FILTER_BYTES_MAX: usize = 192 << 20;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
 /// How many states become tombstones at a time.
@@ -67,6 +64,8 @@ pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is
 pub(crate) struct Tables {
     db: Database,
     pieces: RwLock<Pieces>,
+    /// The most memory for filters.
+    filter_bytes_max: usize,
     /// The newest first.
     tombstones: RwLock<Arc<Vec<Tombstones>>>,
     pub(crate) channels: Keyspace,
@@ -133,7 +132,8 @@ pub(crate) struct Meta {
 }
 
 impl Tables {
-    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+    /// Opens the tables in `folder`, which are made if there are none.
+    pub(crate) fn open(folder: &Path, memory: &Memory) -> Result<Self, Error> {
         // A process that died while it made the folder left one that the engine cannot open, and
         // nothing in it.
         let anew = |error| Error::io("making the ledger's folder anew", error);
@@ -145,7 +145,7 @@ impl Tables {
         }
         let open = || {
             let db = Database::builder(folder)
-                .cache_size(CACHE_BYTES)
+                .cache_size(memory.blocks)
                 .max_journaling_size(ENGINE_JOURNAL_BYTES)
                 .worker_threads(ENGINE_THREADS)
                 .open()?;
@@ -164,6 +164,7 @@ impl Tables {
             tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
+                filter_bytes_max: memory.filters,
                 tombstones: RwLock::new(Arc::new(tombstones)),
                 channels: keyspace("channels")?,
                 numbers: keyspace("numbers")?,
@@ -394,7 +395,7 @@ impl Tables {
         let filters = pieces.iter().map(|piece| &piece.filter);
         let filters = filters.chain(tombstones.iter().map(|tombstones| &tombstones.filter));
         // Beyond that the engine has to be asked for what the oldest have.
-        if filters.map(|filter| filter.bytes()).sum::<usize>() > FILTER_BYTES_MAX {
+        if filters.map(|filter| filter.bytes()).sum::<usize>() > self.filter_bytes_max {
             return Ok(None);
         }
         let behind =
@@ -796,12 +797,13 @@ impl Iterator for Merged {
 /// The tables, which are closed and opened again when the engine has failed.
 pub(crate) struct Slot {
     folder: PathBuf,
+    memory: Memory,
     tables: RwLock<Option<Tables>>,
 }
 
 impl Slot {
-    pub(crate) fn new(folder: &Path, tables: Tables) -> Self {
-        Self { folder: folder.to_owned(), tables: RwLock::new(Some(tables)) }
+    pub(crate) fn new(folder: &Path, memory: &Memory, tables: Tables) -> Self {
+        Self { folder: folder.to_owned(), memory: *memory, tables: RwLock::new(Some(tables)) }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -835,7 +837,7 @@ impl Slot {
     pub(crate) fn reopen(&self) -> Result<Position, Error> {
         let mut slot = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         *slot = None;
-        let tables = Tables::open(&self.folder)?;
+        let tables = Tables::open(&self.folder, &self.memory)?;
         let folded = tables.folded(&tables.db.snapshot())?;
         *slot = Some(tables);
         Ok(folded)

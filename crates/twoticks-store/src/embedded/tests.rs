@@ -136,11 +136,11 @@ async fn tables_that_do_not_open_are_set_aside_and_made_again() {
 async fn a_ledger_made_by_other_counting_rules_is_made_again() {
     let (folder, before) = filled().await;
     let ledger = folder.path().join("ledger");
-    let tables = Tables::open(&ledger).unwrap();
+    let tables = Tables::open(&ledger, &Memory::of(0)).unwrap();
     tables.write_meta("rules", &"rules@0").unwrap();
     drop(tables);
     assert_eq!(digest(&folder).await, before);
-    let tables = Tables::open(&ledger).unwrap();
+    let tables = Tables::open(&ledger, &Memory::of(0)).unwrap();
     assert!(tables.meta(&ledger, None).unwrap().same_rules);
 }
 
@@ -148,7 +148,7 @@ async fn a_ledger_made_by_other_counting_rules_is_made_again() {
 async fn a_newer_layout_is_told_and_left_alone() {
     let (folder, _) = filled().await;
     let ledger = folder.path().join("ledger");
-    let tables = Tables::open(&ledger).unwrap();
+    let tables = Tables::open(&ledger, &Memory::of(0)).unwrap();
     tables.write_meta("format", &3_u32).unwrap();
     drop(tables);
     for _ in 0..2 {

@@ -22,6 +22,7 @@ use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Filing, Measure, Totals};
 
 use crate::embedded::cells::Cells;
+use crate::embedded::memory::Memory;
 use crate::embedded::recent::Recent;
 use crate::embedded::tables::{Found, Tables, engine_error, layout_error};
 use crate::entry::Work;
@@ -103,13 +104,16 @@ pub(crate) struct Young {
     /// How many events of the entry behind `position` are folded: where to go on after a failure.
     folded: usize,
     pub(crate) counters: Counters,
+    /// It is to be committed when it has this many rows.
+    pub(crate) rows_max: usize,
 }
 
 impl Young {
-    /// Nothing young, over tables that stand for `position`; room for so many messages.
-    pub(crate) fn new(messages: usize, position: Position, latest: Time) -> Self {
+    /// Nothing young, over tables that stand for `position` and `latest`.
+    pub(crate) fn new(memory: &Memory, position: Position, latest: Time) -> Self {
         Self {
-            recent: Recent::new(messages),
+            recent: Recent::new(memory.messages),
+            rows_max: memory.rows,
             active: Overlay::default(),
             frozen: None,
             channels: BTreeMap::new(),

@@ -10,7 +10,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use twoticks_server::settings::Settings;
 use twoticks_store::embedded::Embedded;
+use twoticks_store::embedded::retention::Retention;
 use twoticks_store::ledger::{Batch, Ledger as _};
 
 use super::feed::{Feed, Spec};
@@ -19,6 +21,7 @@ use super::part::{self, Part};
 use super::report::{Found, Taken};
 use super::store::{self, IN_FLIGHT, Told};
 use super::{Bench, load, server};
+use crate::clock::SystemClock;
 use crate::output;
 
 /// At how many messages it is early, and over how many events cost is looked at.
@@ -98,10 +101,12 @@ async fn grow(bench: &mut Bench, messages: u64) -> Result<Grown> {
 /// The name of its folder.
 pub(super) const FOLDER: &str = "grown";
 
-/// As a server opens its ledger. Where the journal's retention can be set, this is the place to
-/// set it, so that it expires while the run goes on.
+/// As a server opens its ledger: the journal expires while the run goes on, as after so many days.
 async fn open(folder: &Path) -> Result<Embedded> {
-    store::open(folder).await
+    let ledger = store::open(folder).await?;
+    let journal_days = Settings::default().retention.journal_days;
+    ledger.retain(Retention { journal_days, clock: Arc::new(SystemClock) })?;
+    Ok(ledger)
 }
 
 /// How much has been told, and what it has cost so far.

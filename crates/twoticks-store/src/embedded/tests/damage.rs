@@ -159,7 +159,7 @@ async fn tables_of_different_moments_are_found_by_verify() {
     let before = told.ledger().digest().await.unwrap();
     told.close().await;
     // A table that is empty where the others are not: nothing in it is damaged.
-    let tables = Tables::open(&told.folder.path().join("ledger")).unwrap();
+    let tables = Tables::open(&told.folder.path().join("ledger"), &Memory::of(0)).unwrap();
     for piece in tables.pieces().iter() {
         piece.messages.clear().unwrap();
     }
@@ -201,7 +201,7 @@ async fn a_ledger_that_is_missing_old_or_of_other_rules_is_made_again_from_a_sna
         copy(old, &data.join("ledger"));
     };
     let rules = |data: &Path| {
-        let tables = Tables::open(&data.join("ledger")).unwrap();
+        let tables = Tables::open(&data.join("ledger"), &Memory::of(0)).unwrap();
         tables.write_meta("rules", &"rules@0").unwrap();
     };
     let (newest, oldest) = (*positions.last().unwrap(), positions[0]);

@@ -129,7 +129,7 @@ async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
         .slot
         .with(|tables| tables.fill(rows.clone().into_iter().map(Ok), &header))
         .unwrap();
-    fresh.young = fold::young(0, position, still.young.latest);
+    fresh.young = Young::new(&Memory::of(0), position, still.young.latest);
     assert_eq!(fresh.digest(), digest);
     // And both go on alike.
     for today in (120..200).step_by(usize::try_from(APART).unwrap()) {
@@ -148,7 +148,7 @@ fn a_tombstone_takes_at_most_sixteen_bytes_and_is_found_again() {
     use crate::digest::Table;
     use crate::embedded::tombstones::Fingerprint;
     let folder = tempfile::tempdir().unwrap();
-    let tables = Tables::open(folder.path()).unwrap();
+    let tables = Tables::open(folder.path(), &Memory::of(0)).unwrap();
     tables.meta(folder.path(), None).unwrap();
     // Enough for every bucket to have some, told in two parts and some of them twice.
     let stones: Vec<_> = (0..200_000_u32)

@@ -28,10 +28,10 @@ pub(super) struct Still {
 impl Still {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(folder.path()).unwrap();
+        let tables = Tables::open(folder.path(), &Memory::of(0)).unwrap();
         tables.meta(folder.path(), None).unwrap();
-        let shared = Shared::new(Slot::new(folder.path(), tables), 0);
-        let (young, model) = (fold::young(0, 0, Time::default()), MemoryLedger::new());
+        let shared = Shared::new(Slot::new(folder.path(), &Memory::of(0), tables), 0);
+        let (young, model) = (Young::new(&Memory::of(0), 0, Time::default()), MemoryLedger::new());
         Self { shared, young, model, _folder: folder }
     }
 
@@ -57,7 +57,7 @@ impl Still {
     pub(super) fn forget(&mut self) {
         assert_eq!(self.young.active.position, 0, "everything is committed");
         let Young { position, latest, .. } = self.young;
-        self.young = fold::young(0, position, latest);
+        self.young = Young::new(&Memory::of(0), position, latest);
         assert_eq!(self.shared.slot.reopen().unwrap(), position);
     }
 

@@ -1,0 +1,49 @@
+//! How the memory that a ledger may take is shared out.
+//!
+//! What is left of it is for what cannot be given: the engine's own tables of what is not on its
+//! disk yet, and what is being written and answered.
+
+use crate::embedded::recent::MESSAGE_BYTES;
+
+/// What a ledger may take if nothing else is said, in bytes.
+pub const MEMORY_BYTES: usize = 512 << 20;
+/// The least that it can do with, in bytes.
+pub const MEMORY_BYTES_MIN: usize = 128 << 20;
+
+/// The shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// For blocks of the tables, in bytes.
+    pub(crate) blocks: u64,
+    /// For filters, in bytes.
+    pub(crate) filters: usize,
+    /// How many messages are kept in memory.
+    pub(crate) messages: usize,
+    /// What is young is committed when it has this many rows.
+    pub(crate) rows: usize,
+}
+
+impl Memory {
+    /// The shares of `bytes`, or of the least that will do.
+    pub(crate) fn of(bytes: usize) -> Self {
+        let bytes = bytes.max(MEMORY_BYTES_MIN);
+        let messages = bytes / 4 / MESSAGE_BYTES;
+        // What is being committed, what waits for it, and as much again has to find room.
+        Self { blocks: bytes as u64 / 8, filters: bytes / 4, messages, rows: messages / 3 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_leave_something_and_hold_what_is_being_committed() {
+        for bytes in [0, MEMORY_BYTES_MIN, MEMORY_BYTES, 8 << 30] {
+            let Memory { blocks, filters, messages, rows } = Memory::of(bytes);
+            let given = usize::try_from(blocks).unwrap() + filters + messages * MESSAGE_BYTES;
+            assert!(given <= bytes.max(MEMORY_BYTES_MIN) * 5 / 8, "{bytes}");
+            assert!(rows > 10_000 && rows * 3 <= messages, "{bytes}");
+        }
+    }
+}
