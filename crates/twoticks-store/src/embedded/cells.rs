@@ -15,6 +15,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::day::{self, Extra, Place, Sums};
 use crate::layout::{self, CellTable};
 
+/// How many cells at the end of a subject are looked at before it is searched.
+const NEAR: usize = 8;
+
 /// Changes of cells, by subject.
 #[derive(Default)]
 pub(crate) struct Cells {
@@ -31,8 +34,8 @@ pub(crate) struct Subject {
     pub(crate) key: Vec<u8>,
     pub(crate) campaign: Option<Text>,
     name: Name,
-    /// By place and time, as [`pack`] has it.
-    cells: BTreeMap<u64, Sums>,
+    /// Sorted by time and place, as [`pack`] has it: what comes concerns the end, mostly.
+    cells: Vec<(u64, Sums)>,
 }
 
 enum Name {
@@ -70,11 +73,7 @@ impl Cells {
         let Filing { channel, number, attribution, template, side, atom } = *filing;
         let indices = extras.of_measure(measure);
         let mut bump = |subject: &mut Subject, what| {
-            let sums = subject.cells.entry(pack(atom, layout::side(side), what));
-            let sums = sums.or_insert_with(|| {
-                *count += 1;
-                Sums::default()
-            });
+            let sums = subject.sums(pack(atom, layout::side(side), what), count);
             sums.count(measure, times, indices);
         };
         bump(numbers.number(channel, number), layout::attribution(attribution));
@@ -95,11 +94,7 @@ impl Cells {
                 (subject, layout::category(*category))
             }
         };
-        let sums = subject.cells.entry(pack(cell.atom, layout::side(cell.side), what));
-        let sums = sums.or_insert_with(|| {
-            *count += 1;
-            Sums::default()
-        });
+        let sums = subject.sums(pack(cell.atom, layout::side(cell.side), what), count);
         sums.add(change, |extra| extras.of(extra));
     }
 
@@ -173,7 +168,9 @@ impl<'a> Changes<'a> {
     ) -> impl Iterator<Item = (Atom, u8, u8, Totals)> + use<'a> {
         let Self { subject, extras } = *self;
         let range = pack(from, 0, 0)..pack(to.max(from), 0, 0);
-        subject.cells.range(range).map(move |(place, sums)| {
+        let first = subject.cells.partition_point(|(place, _)| *place < range.start);
+        let cells = subject.cells.get(first..).unwrap_or_default();
+        cells.iter().take_while(move |(place, _)| *place < range.end).map(move |(place, sums)| {
             let (atom, side, what) = unpack(*place);
             (atom, side, what, sums.totals(extras))
         })
@@ -217,7 +214,7 @@ impl Subjects {
                 key: layout::number(channel, number),
                 campaign: None,
                 name: Name::Number(channel.clone(), number.clone()),
-                cells: BTreeMap::new(),
+                cells: Vec::new(),
             });
         }
         self.get(self.last)
@@ -241,7 +238,7 @@ impl Subjects {
                 key: layout::template(channel, code, Some(language)),
                 campaign: campaign.cloned(),
                 name: Name::Template(channel.clone(), template.clone()),
-                cells: BTreeMap::new(),
+                cells: Vec::new(),
             });
         }
         self.get(self.last)
@@ -269,6 +266,24 @@ impl Subjects {
 }
 
 impl Subject {
+    /// The sums at `place`; `count` counts those that are new.
+    fn sums(&mut self, place: u64, count: &mut usize) -> &mut Sums {
+        let near = self.cells.len().saturating_sub(NEAR);
+        let late = self.cells.get(near..).unwrap_or_default();
+        let found = match late.iter().position(|(known, _)| *known >= place) {
+            // It may be before those.
+            Some(0) if near > 0 => self.cells.partition_point(|(known, _)| *known < place),
+            Some(index) => near + index,
+            None => self.cells.len(),
+        };
+        if self.cells.get(found).is_none_or(|(known, _)| *known != place) {
+            *count += 1;
+            self.cells.insert(found, (place, Sums::default()));
+        }
+        let (_, sums) = self.cells.get_mut(found).expect("it was found or has just been put");
+        sums
+    }
+
     fn hash(&self) -> u64 {
         match &self.name {
             Name::Number(channel, number) => hash(&[channel.as_str(), number.as_str()]),
