@@ -11,6 +11,7 @@ use twoticks_store::ledger::{Batch, Ledger, Receipt};
 
 use crate::access::Gate;
 use crate::carrier::Carrier;
+use crate::ingest::InFlight;
 use crate::rehearsal::Rehearsal;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
@@ -38,6 +39,8 @@ pub struct App {
     pub carrier: Arc<dyn Carrier>,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
+    /// How many webhooks are being taken in.
+    pub webhooks: InFlight,
     /// The operator's counters.
     pub telemetry: Telemetry,
     /// Connections and background work.
@@ -75,6 +78,7 @@ impl App {
             directory,
             carrier,
             gate: Gate::new(in_flight_max),
+            webhooks: InFlight::default(),
             telemetry: Telemetry::default(),
             tasks: Tasks::default(),
             rehearsal: None,

@@ -1,5 +1,5 @@
-//! The hot functions on their own: the signature of a webhook, its parsing, and the fold of what
-//! it tells.
+//! The hot functions on their own: the signature of a webhook, its reading with care and in one
+//! pass, what it means, and the fold of what it tells.
 //!
 //! `cargo bench -p twoticks --bench hot` prints nanoseconds per status, the least of some rounds.
 //! On a machine that others use, count instructions instead: with a name and a number it does that
@@ -11,10 +11,18 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
+use twoticks_core::ids::{ChannelId, Text};
 use twoticks_emulator::meta::signature;
-use twoticks_emulator::stream::{self, Plan};
+use twoticks_emulator::stream::{self, Cast, Plan};
+use twoticks_server::ingest::translate::{self, Context, Speaks};
+use twoticks_store::directory::memory::MemoryDirectory;
+use twoticks_store::directory::model::{Account, Channel, Number, StatusSource};
+use twoticks_store::directory::names::{Secret, Uid};
+use twoticks_store::directory::{Change, Directory as _, Snapshot};
+use twoticks_store::keys::{KEY_BYTES, Keys};
 use twoticks_store::ledger::{Batch, Kind, Ledger};
 use twoticks_store::memory::MemoryLedger;
 use twoticks_wire::webhook::meta;
@@ -28,7 +36,13 @@ const ROUNDS: usize = 15;
 type Outcome = Result<(), Box<dyn Error>>;
 
 /// What is measured, by name.
-const HOT: &[(&str, Hot)] = &[("verify", verify), ("parse", parse), ("apply", apply)];
+const HOT: &[(&str, Hot)] = &[
+    ("verify", verify),
+    ("parse", parse),
+    ("read", read),
+    ("translate", translate),
+    ("apply", apply),
+];
 
 /// Goes over the world once.
 type Hot = fn(&World) -> Outcome;
@@ -37,6 +51,8 @@ struct World {
     /// Bodies with their signatures.
     bodies: Vec<(Vec<u8>, String)>,
     batches: Vec<Batch>,
+    snapshot: Arc<Snapshot>,
+    keys: Keys,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -80,12 +96,47 @@ impl World {
             // What is measured is the fold, not the keeping.
             body: Vec::new(),
         };
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let directory = MemoryDirectory::new();
+        runtime.block_on(directory.change(changes(&plan)?))?;
         Ok(Self {
             bodies: told().map(|it| signed(it.body)).collect(),
             batches: told().map(batch).collect(),
-            runtime: tokio::runtime::Builder::new_current_thread().build()?,
+            snapshot: directory.snapshot(),
+            keys: Keys::from_bytes([7; KEY_BYTES]),
+            runtime,
         })
     }
+}
+
+/// The channels and numbers of a plan.
+fn changes(plan: &Plan) -> Result<Vec<Change>, Box<dyn Error>> {
+    let uid = Uid::new("1000000000000001")?;
+    let account = Account { uid: uid.clone(), name: Text::lossy("hot"), subscribed: true };
+    let mut changes = vec![Change::AddAccount(account)];
+    let mut known: Vec<ChannelId> = Vec::new();
+    for number in Cast::of(plan).numbers {
+        if !known.contains(&number.channel) {
+            known.push(number.channel.clone());
+            let secret = |what: &str| Secret::new(&format!("{what}-of-{}", number.channel));
+            changes.push(Change::AddChannel(Channel {
+                id: number.channel.clone(),
+                account: uid.clone(),
+                name: Text::lossy(number.channel.as_str()),
+                waba_id: Some(number.waba_id.clone()),
+                app_secrets: vec![secret("app-secret")?],
+                verify_token: secret("verify-token")?,
+                receipts_secret: secret("receipts-secret")?,
+                status_source: StatusSource::CloudApi,
+            }));
+        }
+        changes.push(Change::PutNumber(Number {
+            phone_number: number.phone_number.clone(),
+            phone_number_id: number.phone_number_id.clone(),
+            channel: number.channel.clone(),
+        }));
+    }
+    Ok(changes)
 }
 
 fn verify(world: &World) -> Outcome {
@@ -98,6 +149,33 @@ fn verify(world: &World) -> Outcome {
 fn parse(world: &World) -> Outcome {
     for (body, _) in &world.bodies {
         black_box(meta::parse(body).map_err(|why| format!("{why:?}"))?);
+    }
+    Ok(())
+}
+
+fn read(world: &World) -> Outcome {
+    for (body, _) in &world.bodies {
+        black_box(meta::read(body).map_err(|why| format!("{why:?}"))?);
+    }
+    Ok(())
+}
+
+/// From bytes to events, the reading included.
+fn translate(world: &World) -> Outcome {
+    for ((body, _), batch) in world.bodies.iter().zip(&world.batches) {
+        let translated = translate::meta(
+            &Context {
+                snapshot: &world.snapshot,
+                keys: &world.keys,
+                speaks: Speaks::All,
+                accepted: batch.accepted,
+                only: None,
+            },
+            body,
+        );
+        if black_box(translated).events.len() != batch.events.len() {
+            return Err("not everything counts".into());
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Connections: accepted up to a limit, framed, and served by one router.
 //!
-//! A request's target may be longer than the HTTP library can hold; the original is in the
-//! request's extensions as a [`Target`], the peer's address as a [`Peer`]. What always holds:
+//! A request's target may be longer than the HTTP library can hold; the original is then in the
+//! request's extensions as a [`Target`]. The peer's address is there as a [`Peer`]. What always holds:
 //! every request that is answered at all is answered by the router or by `edge::refuse`, also one
 //! whose head is malformed, whose handler panics, or that takes too long.
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Uri};
+use axum::http::{Request, Uri, header};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -34,7 +34,7 @@ use crate::api_error::ApiError;
 use crate::app::App;
 use crate::edge;
 
-/// The request target as it was received.
+/// The request target as it was received, where the request's own is another.
 #[derive(Clone, Debug)]
 pub(crate) struct Target(pub(crate) Arc<str>);
 
@@ -134,18 +134,22 @@ async fn answer(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Response {
-    let host = edge::host(request.headers());
-    let refused = |error: ApiError| edge::refuse_unrouted(app, &host, &error);
+    // The bytes of the header are shared, not copied: hardly any request is refused here.
+    let host = request.headers().get(header::HOST).cloned();
+    let refused = |error: ApiError| {
+        let host = host.as_ref().map(|host| String::from_utf8_lossy(host.as_bytes()));
+        edge::refuse_unrouted(app, &host.unwrap_or_default(), &error)
+    };
     let mut request = request.map(Body::new);
-    let target = match targets.take(&request.uri().to_string()) {
+    // A marker is a path, and what is no path is nobody's.
+    match targets.take(request.uri().path()) {
         Some(Original::Refused(why)) => return refused(why.refusal().into()),
         Some(Original::Target(target)) => {
             *request.uri_mut() = routable(&target);
-            target
+            request.extensions_mut().insert(Target(target.into()));
         }
-        None => request.uri().to_string(),
-    };
-    request.extensions_mut().insert(Target(target.into()));
+        None => {}
+    }
     request.extensions_mut().insert(Peer(peer));
     let patience = Duration::from_secs(u64::from(app.settings.limits.request_seconds_max));
     let routed = AssertUnwindSafe(router.oneshot(request)).catch_unwind();

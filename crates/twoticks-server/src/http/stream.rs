@@ -52,6 +52,28 @@ impl<S> Framed<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Framed<S> {
+    /// Reads a body to where it is wanted: most bytes are those of bodies, and are copied once.
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = self.framer.body_left();
+        let before = out.filled().len();
+        if out.remaining() <= left {
+            ready!(Pin::new(&mut self.stream).poll_read(context, out))?;
+        } else {
+            let mut body = ReadBuf::new(out.initialize_unfilled_to(left));
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut body))?;
+            let count = body.filled().len();
+            out.advance(count);
+        }
+        self.framer.passed(out.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -71,6 +93,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
             this.read = 0;
             if this.framer.is_broken() {
                 return Poll::Ready(Ok(()));
+            }
+            if this.framer.body_left() > 0 {
+                return this.poll_body(context, out);
             }
             let mut received = ReadBuf::new(&mut this.received);
             ready!(Pin::new(&mut this.stream).poll_read(context, &mut received))?;

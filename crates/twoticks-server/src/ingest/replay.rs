@@ -7,8 +7,10 @@
 //! moved meanwhile is not counted for two channels. An exported journal is re-fed by
 //! [`super::import`], whose lines it has.
 
+use std::sync::LazyLock;
+
 use serde::Serialize;
-use twoticks_core::ids::ChannelId;
+use twoticks_core::ids::{ChannelId, Hash};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::directory::names::Secret;
 use twoticks_store::error::Error;
@@ -50,13 +52,23 @@ pub struct StillDead {
 
 /// The origin of a webhook that `secret` signed.
 pub(super) fn signed_origin(keys: &Keys, secret: &Secret) -> String {
-    format!("{WHATSAPP}#{}", fingerprint(keys, secret))
+    // Every webhook has one, so it is written digit by digit.
+    let Hash(fingerprint) = fingerprint(keys, secret);
+    let mut origin = String::with_capacity(WHATSAPP.len() + 1 + 2 * fingerprint.len());
+    origin.push_str(WHATSAPP);
+    origin.push('#');
+    for half in fingerprint.into_iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        origin.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+    }
+    origin
 }
 
-fn fingerprint(keys: &Keys, secret: &Secret) -> String {
-    // An app secret is of no one channel, so its hashes are under a name that stands for all.
-    let all = ChannelId::new("*").expect("a star is a visible character");
-    keys.hash(HashOf::AppSecret, &all, secret.expose().as_bytes()).to_string()
+/// An app secret is of no one channel, so its hashes are under a name that stands for all.
+static ALL: LazyLock<ChannelId> =
+    LazyLock::new(|| ChannelId::new("*").expect("a star is a visible character"));
+
+fn fingerprint(keys: &Keys, secret: &Secret) -> Hash {
+    keys.hash(HashOf::AppSecret, &ALL, secret.expose().as_bytes())
 }
 
 /// Replays every dead letter from the position `from` on and tells of each.
@@ -138,7 +150,7 @@ fn channels(snapshot: &Snapshot, keys: &Keys, entry: &Batch) -> Vec<ChannelId> {
     let mut channels: Vec<ChannelId> = entry.channel.iter().cloned().collect();
     if let Some((WHATSAPP, print)) = entry.origin.split_once('#') {
         let secrets = snapshot.app_secrets().iter();
-        let signed = secrets.filter(|known| fingerprint(keys, &known.secret) == print);
+        let signed = secrets.filter(|known| fingerprint(keys, &known.secret).to_string() == print);
         channels.extend(signed.flat_map(|known| known.channels.iter().cloned()));
     }
     channels

@@ -6,10 +6,8 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::body::Body;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use twoticks_core::clock::Time;
@@ -21,8 +19,7 @@ use twoticks_wire::webhook::meta as wire;
 use twoticks_wire::webhook::meta::SignatureRefusal;
 
 use super::{
-    Believed, Door, InFlight, Named, Refusal, named, off_the_runtime, read, record, replay,
-    translated,
+    Believed, Door, Named, Refusal, named, off_the_runtime, read, record, replay, translated,
 };
 use crate::app::App;
 
@@ -60,23 +57,16 @@ fn answer_handshake(app: &App, query: Option<&str>, tokens: &[&[u8]]) -> Respons
     }
 }
 
-pub(super) async fn take(
-    State(app): State<Arc<App>>,
-    Extension(in_flight): Extension<InFlight>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    answer(&app, take_in(&app, &in_flight, None, &headers, body).await)
+pub(super) async fn take(State(app): State<Arc<App>>, request: Request) -> Response {
+    answer(&app, take_in(&app, None, request).await)
 }
 
 pub(super) async fn take_of(
     State(app): State<Arc<App>>,
-    Extension(in_flight): Extension<InFlight>,
     channel: Named,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    answer(&app, take_in(&app, &in_flight, Some(named(channel)), &headers, body).await)
+    answer(&app, take_in(&app, Some(named(channel)), request).await)
 }
 
 fn answer(app: &App, taken: Result<(), Refusal>) -> Response {
@@ -86,18 +76,12 @@ fn answer(app: &App, taken: Result<(), Refusal>) -> Response {
     }
 }
 
-async fn take_in(
-    app: &Arc<App>,
-    in_flight: &InFlight,
-    channel: Option<String>,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(), Refusal> {
-    let _place = in_flight.enter(app.settings.limits.webhooks_in_flight_max)?;
-    let Some(signature) = headers.get(SIGNATURE).cloned() else {
+async fn take_in(app: &Arc<App>, channel: Option<String>, request: Request) -> Result<(), Refusal> {
+    let _place = app.webhooks.enter(app.settings.limits.webhooks_in_flight_max)?;
+    let Some(signature) = request.headers().get(SIGNATURE).cloned() else {
         return Err(Refusal::Signature(SignatureRefusal::Missing));
     };
-    let body = read(body).await?;
+    let body = read(request.into_body()).await?;
     let accepted = app.clock.now();
     let work = {
         let (app, body) = (Arc::clone(app), body.clone());
@@ -118,13 +102,14 @@ fn believe(
     let snapshot = app.directory.snapshot();
     let secret = verified(&snapshot, channel, signature, body).map_err(Refusal::Signature)?;
     let all = snapshot.app_secrets();
-    let channels = all
-        .iter()
-        .find(|known| known.secret == *secret)
-        .map(|known| known.channels.clone())
-        .unwrap_or_default();
-    let translated = translated(app, &snapshot, Door::WhatsApp, &channels, accepted, body);
-    Ok(Believed { translated, channels, origin: replay::signed_origin(&app.keys, secret) })
+    let channels =
+        all.iter().find(|known| known.secret == *secret).map_or(&[][..], |known| &known.channels);
+    let translated = translated(app, &snapshot, Door::WhatsApp, channels, accepted, body);
+    let channel = match channels {
+        [channel] => Some(channel.clone()),
+        _ => None,
+    };
+    Ok(Believed { translated, channel, origin: replay::signed_origin(&app.keys, secret) })
 }
 
 /// The secret that the signature was made with.

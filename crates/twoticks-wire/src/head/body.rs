@@ -78,6 +78,29 @@ impl Body {
         Ok((length > 0).then_some(Self::Sized(length)))
     }
 
+    /// How many of the next bytes pass as they are, whatever they say.
+    pub(super) fn left(&self) -> u64 {
+        match self {
+            Self::Sized(left) | Self::Chunked(Chunk::Data(left)) => *left,
+            Self::Chunked(_) => 0,
+        }
+    }
+
+    /// Takes note that `count` of those have passed.
+    pub(super) fn pass(&mut self, count: usize) -> Step {
+        if let Self::Sized(left) | Self::Chunked(Chunk::Data(left)) = self {
+            *left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        match self {
+            Self::Sized(0) => Step::Done,
+            Self::Chunked(Chunk::Data(0)) => {
+                *self = Self::Chunked(Chunk::DataEnd { cr: false });
+                Step::More
+            }
+            Self::Sized(_) | Self::Chunked(_) => Step::More,
+        }
+    }
+
     /// Passes on as much of `rest` as belongs to the current part of the body.
     pub(super) fn step(&mut self, rest: &mut &[u8], out: &mut Vec<u8>) -> Step {
         match self {
@@ -86,15 +109,7 @@ impl Body {
                 let (now, later) = rest.split_at_checked(most).unwrap_or((rest, &[]));
                 out.extend_from_slice(now);
                 *rest = later;
-                *left -= u64::try_from(now.len()).unwrap_or(*left);
-                match self {
-                    Self::Sized(0) => Step::Done,
-                    Self::Chunked(Chunk::Data(0)) => {
-                        *self = Self::Chunked(Chunk::DataEnd { cr: false });
-                        Step::More
-                    }
-                    Self::Sized(_) | Self::Chunked(_) => Step::More,
-                }
+                self.pass(now.len())
             }
             Self::Sized(_) => Step::Done,
             Self::Chunked(chunk) => {

@@ -39,6 +39,9 @@ pub const PIPELINED_MAX: usize = 4;
 /// Method, blanks and version of a request line take at most so many bytes beside the target.
 const LINE_SLACK: usize = 64;
 
+/// The room for a head is kept for the next one up to so many bytes.
+const KEPT_MAX: usize = 4 * 1024;
+
 /// What a marker begins with; the token and a number follow.
 const MARKER: &str = "/~head.";
 
@@ -205,12 +208,35 @@ impl Framer {
         }
     }
 
+    /// How many of the next bytes are of a body and pass as they are. Whoever passes some of them
+    /// without [`Framer::feed`] says so with [`Framer::passed`].
+    pub fn body_left(&self) -> usize {
+        match &self.state {
+            State::Body(body) => usize::try_from(body.left()).unwrap_or(usize::MAX),
+            State::Head | State::Refused | State::Broken => 0,
+        }
+    }
+
+    /// Takes note that the next `count` bytes have passed: at most [`Framer::body_left`].
+    pub fn passed(&mut self, count: usize) {
+        if let State::Body(body) = &mut self.state
+            && let Step::Done = body.pass(count)
+        {
+            self.state = State::Head;
+        }
+    }
+
     fn finish_head(&mut self, out: &mut Vec<u8>) {
-        let head = std::mem::take(&mut self.head).bytes;
+        let mut head = std::mem::take(&mut self.head).bytes;
         match self.pass_head(&head, out) {
             Ok(Some(body)) => self.state = State::Body(body),
             Ok(None) => {}
-            Err(why) => self.refuse(why, out),
+            Err(why) => return self.refuse(why, out),
+        }
+        // The next one is hardly longer.
+        if head.capacity() <= KEPT_MAX {
+            head.clear();
+            self.head.bytes = head;
         }
     }
 

@@ -234,6 +234,22 @@ fn cut(input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
     (out, framer.is_broken())
 }
 
+/// As [`cut`], but bodies pass beside the framer.
+fn cut_beside(input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
+    let mut framer = Framer::new(TOKEN);
+    let mut out = Vec::new();
+    let mut rest = input;
+    for &cut in cuts.iter().chain([&input.len()]) {
+        let (now, later) = rest.split_at(cut.min(rest.len()));
+        let (body, other) = now.split_at(framer.body_left().min(now.len()));
+        out.extend_from_slice(body);
+        framer.passed(body.len());
+        framer.feed(other, &mut out);
+        rest = later;
+    }
+    (out, framer.is_broken())
+}
+
 /// Requests of every kind, one behind the other, some of them bad.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let long = long(REPLACED_ABOVE + 1);
@@ -259,6 +275,7 @@ proptest! {
         cuts in proptest::collection::vec(0_usize..40, 0..30),
     ) {
         prop_assert_eq!(cut(&input, &cuts), cut(&input, &[]));
+        prop_assert_eq!(cut_beside(&input, &cuts), cut(&input, &[]));
     }
 
     #[test]

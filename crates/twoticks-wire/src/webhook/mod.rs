@@ -7,6 +7,7 @@
 //! its neighbours with it; nothing is dropped without a word; no input makes it panic.
 
 pub mod cams;
+mod cursor;
 mod json;
 pub mod meta;
 pub mod sign;

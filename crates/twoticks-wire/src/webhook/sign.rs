@@ -5,6 +5,8 @@
 //! `|` and the caller's own payload may follow. A field to add is a new version, `tt2:`. What
 //! always holds: what `encode` wrote, `parse` reads, and anything else is no sign of ours.
 
+use std::borrow::Cow;
+
 use crate::params::encode_into;
 
 /// The longest sign, in characters: `biz_opaque_callback_data` takes no more.
@@ -85,6 +87,33 @@ impl Sign {
     /// Reads what [`Sign::encode`] wrote; `None` if it is anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        SignView::parse(text).map(SignView::into_sign)
+    }
+
+    /// Reads what [`Sign::encode_payload`] wrote, and the caller's own payload where there is
+    /// one; `None` if it carries no sign.
+    #[must_use]
+    pub fn parse_payload(payload: &str) -> Option<(Self, Option<&str>)> {
+        let (sign, own) = SignView::parse_payload(payload)?;
+        Some((sign.into_sign(), own))
+    }
+}
+
+/// A [`Sign`], borrowed from the text that it was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignView<'a> {
+    /// The template's code; not empty.
+    pub code: Cow<'a, str>,
+    /// The template's language; not empty.
+    pub language: Cow<'a, str>,
+    /// The campaign, where there is one; not empty.
+    pub campaign: Option<Cow<'a, str>>,
+}
+
+impl<'a> SignView<'a> {
+    /// As [`Sign::parse`].
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > SIGN_MAX {
             return None;
         }
@@ -98,14 +127,19 @@ impl Sign {
         parts.next().is_none().then_some(Self { code, language, campaign })
     }
 
-    /// Reads what [`Sign::encode_payload`] wrote, and the caller's own payload where there is
-    /// one; `None` if it carries no sign.
+    /// As [`Sign::parse_payload`].
     #[must_use]
-    pub fn parse_payload(payload: &str) -> Option<(Self, Option<&str>)> {
+    pub fn parse_payload(payload: &'a str) -> Option<(Self, Option<&'a str>)> {
         match payload.split_once(OWN) {
             Some((sign, own)) => Some((Self::parse(sign)?, Some(own))),
             None => Some((Self::parse(payload)?, None)),
         }
+    }
+
+    fn into_sign(self) -> Sign {
+        let Self { code, language, campaign } = self;
+        let campaign = campaign.map(Cow::into_owned);
+        Sign { code: code.into_owned(), language: language.into_owned(), campaign }
     }
 }
 
@@ -115,7 +149,10 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// Undoes [`encode_into`]; `None` if it is empty, not UTF-8, or has a character that would
 /// have been encoded.
-fn percent_decode(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.bytes().all(is_unreserved) {
+        return (!text.is_empty()).then_some(Cow::Borrowed(text));
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -125,7 +162,7 @@ fn percent_decode(text: &str) -> Option<String> {
             _ => return None,
         });
     }
-    String::from_utf8(out).ok().filter(|text| !text.is_empty())
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 /// The value of one hexadecimal digit, in either case.

@@ -5,6 +5,8 @@
 //! statuses from here. Opened links and changes of categories are told here only, so they count
 //! whatever the source of the statuses is.
 
+use std::sync::Arc;
+
 use twoticks_core::clock::Time;
 use twoticks_core::event::{
     Button, ButtonKind, Category, CategoryEvent, Claim, Cost, Event, MessageEvent, Pricing, Source,
@@ -12,41 +14,105 @@ use twoticks_core::event::{
 };
 use twoticks_core::ids::{ChannelId, Hash, Template, Text};
 use twoticks_store::directory::model::{Channel, StatusSource, TemplateRecord};
-use twoticks_wire::webhook::meta::{self as wire, CategoryChange, Place, Update, What};
+use twoticks_wire::webhook::meta::{
+    self as wire, CategoryChange, Place, PricingView, StatusView, Told, Update, What,
+};
+use twoticks_wire::webhook::sign::SignView;
 
-use super::{Context, Refused, Sender, Translated, core_sign, lossy};
+use super::{Context, Refused, Sender, Translated, core_sign, lossy, payload_sign};
 
 /// Translates a webhook of the Cloud API; `body` are the bytes as they came.
 #[must_use]
 pub fn meta(context: &Context<'_>, body: &[u8]) -> Translated {
-    let updates = match wire::parse(body) {
-        Ok(updates) => updates,
+    let told = match wire::read(body) {
+        Ok(told) => told,
         Err(why) => return Translated::unreadable(why),
     };
-    let mut out = Translated::default();
-    for update in &updates {
-        if context.only.is_some() && !context.takes(&update.place.to_string()) {
+    let mut out = Translated { events: Vec::with_capacity(told.len()), ..Translated::default() };
+    let mut recent = Recent::default();
+    for told in &told {
+        let place = match told {
+            Told::Status { place, .. } | Told::Update(Update { place, .. }) => *place,
+        };
+        if context.only.is_some() && !context.takes(&place.to_string()) {
             continue;
         }
-        if let Err(why) = translate(context, update, &mut out) {
-            out.dead(update.place, why);
+        if let Err(why) = translate(context, told, &mut recent, &mut out) {
+            out.dead(place, why);
         }
     }
     out
 }
 
-fn translate(context: &Context<'_>, update: &Update, out: &mut Translated) -> Result<(), Refused> {
-    let place = update.place;
-    let sender = || context.sender_by_id(update.phone_number_id.as_deref());
-    let own = || {
-        let sender = sender()?;
-        sender.takes(StatusSource::CloudApi).map(|()| sender)
+/// What was made for the last updates of a body: most of the next ones need the same.
+#[derive(Default)]
+struct Recent<'a> {
+    sender: Option<(&'a str, Sender<'a>)>,
+    /// By what is told.
+    pricings: Vec<(PricingView<'a>, Arc<Pricing>)>,
+    /// By `biz_opaque_callback_data`.
+    claims: Vec<(&'a str, Arc<Claim>)>,
+}
+
+/// How many are remembered of each: as many as are found faster than made again.
+const RECENT_MAX: usize = 16;
+
+/// What `recent` has for `told`; else what `make` makes, which is remembered.
+fn recent<K: Copy + PartialEq, V>(
+    recent: &mut Vec<(K, Arc<V>)>,
+    told: K,
+    make: impl FnOnce() -> Option<V>,
+) -> Option<Arc<V>> {
+    if let Some((_, known)) = recent.iter().find(|(known, _)| *known == told) {
+        return Some(Arc::clone(known));
+    }
+    let made = Arc::new(make()?);
+    if recent.len() == RECENT_MAX {
+        recent.clear();
+    }
+    recent.push((told, Arc::clone(&made)));
+    Some(made)
+}
+
+impl<'a> Recent<'a> {
+    /// The number with this id of Meta's, of a channel that takes its statuses from here.
+    fn own(&mut self, context: &Context<'a>, id: Option<&'a str>) -> Result<Sender<'a>, Refused> {
+        match self.sender {
+            Some((known, sender)) if Some(known) == id => Ok(sender),
+            _ => {
+                let sender = context.sender_by_id(id)?;
+                sender.takes(StatusSource::CloudApi)?;
+                self.sender = id.map(|id| (id, sender));
+                Ok(sender)
+            }
+        }
+    }
+}
+
+fn translate<'a>(
+    context: &Context<'a>,
+    told: &'a Told<'a>,
+    recent: &mut Recent<'a>,
+    out: &mut Translated,
+) -> Result<(), Refused> {
+    let update = match told {
+        Told::Status { place, phone_number_id, status: told } => {
+            let sender = recent.own(context, *phone_number_id)?;
+            status(context, sender, *place, told, recent, out);
+            return Ok(());
+        }
+        Told::Update(update) => update,
     };
+    let place = update.place;
+    let id = update.phone_number_id.as_deref();
     match &update.what {
-        What::Status(told) => status(context, own()?, place, told, out),
-        What::Tap(told) => tap(context, own()?, place, told, out),
-        What::Reply(told) => reply(context, own()?, place, told, out),
-        What::UrlClick(told) => url_click(context, sender()?, place, told, out),
+        What::Status(told) => {
+            let sender = recent.own(context, id)?;
+            status(context, sender, place, &told.view(), &mut Recent::default(), out);
+        }
+        What::Tap(told) => tap(context, recent.own(context, id)?, place, told, out),
+        What::Reply(told) => reply(context, recent.own(context, id)?, place, told, out),
+        What::UrlClick(told) => url_click(context, context.sender_by_id(id)?, place, told, out),
         What::CategoryUpdate(told) => category(context, update, told, out)?,
         What::TemplateStatus(_) => out.nothing(place, "message_template_status_update"),
         What::Nothing { kind } => out.nothing(place, kind),
@@ -56,11 +122,12 @@ fn translate(context: &Context<'_>, update: &Update, out: &mut Translated) -> Re
     Ok(())
 }
 
-fn status(
+fn status<'a>(
     context: &Context<'_>,
     sender: Sender<'_>,
     place: Place,
-    told: &wire::Status,
+    told: &'a StatusView<'a>,
+    recent: &mut Recent<'a>,
     out: &mut Translated,
 ) {
     let status = match told.status {
@@ -76,7 +143,7 @@ fn status(
             return out.unknown(place, format_args!("status {word}"));
         }
     };
-    out.unread(place, &told.unread);
+    out.unread(place, told.unread);
     let channel = &sender.channel.id;
     let is_delivery = matches!(status, Status::Delivered | Status::Read | Status::Played);
     let event = MessageEvent {
@@ -86,22 +153,22 @@ fn status(
         participant: participant(context, channel, told),
         time: Time(told.time_ms),
         status: Some(status),
-        error: told.error.as_ref().and_then(|e| e.code).filter(|_| status == Status::Failed),
-        pricing: match &told.pricing {
-            Some(pricing) if is_delivery => priced(place, pricing, out).map(Into::into),
-            _ => None,
-        },
-        claim: claim(place, told, out).map(Into::into),
+        error: told.error_code.filter(|_| status == Status::Failed),
+        pricing: told
+            .pricing
+            .filter(|_| is_delivery)
+            .and_then(|told| priced(place, told, recent, out)),
+        claim: claim(place, told, recent, out),
     };
     out.count(context, place, Event::Message(event));
 }
 
 /// Whom a status of a group is about: one participant, by number, BSUID or both.
-fn participant(context: &Context<'_>, channel: &ChannelId, told: &wire::Status) -> Vec<Hash> {
+fn participant(context: &Context<'_>, channel: &ChannelId, told: &StatusView<'_>) -> Vec<Hash> {
     if !told.group {
         return Vec::new();
     }
-    let ids = [&told.recipient_participant_id, &told.recipient_participant_user_id];
+    let ids = [told.participant_id, told.participant_user_id];
     let mut hashes: Vec<Hash> =
         ids.into_iter().flatten().map(|who| context.person_hash(channel, who)).collect();
     hashes.sort_unstable();
@@ -109,34 +176,46 @@ fn participant(context: &Context<'_>, channel: &ChannelId, told: &wire::Status) 
     hashes
 }
 
-fn priced(place: Place, told: &wire::Pricing, out: &mut Translated) -> Option<Pricing> {
-    let wire::Pricing { billable: _, model, kind, category, cost } = told;
-    let cost = cost.as_ref().and_then(|wire::Cost { micros, currency }| {
+fn priced<'a>(
+    place: Place,
+    told: PricingView<'a>,
+    known: &mut Recent<'a>,
+    out: &mut Translated,
+) -> Option<Arc<Pricing>> {
+    let PricingView { model, kind, category, cost } = told;
+    let cost_of = |(micros, currency): (i64, &str)| {
         let currency = Text::new(currency).ok().filter(|currency| currency.as_str().len() <= 16);
-        let cost = currency.and_then(|currency| Cost::new(currency, *micros));
-        if cost.is_none() {
-            out.partly(place, "`pricing.cost` is out of bounds");
+        currency.and_then(|currency| Cost::new(currency, micros))
+    };
+    let pricing = recent(&mut known.pricings, told, || {
+        let cost = cost.and_then(cost_of);
+        if model.is_none() && kind.is_none() && category.is_none() && cost.is_none() {
+            return None;
         }
-        cost
+        Some(Pricing { category: lossy(category), kind: lossy(kind), model: lossy(model), cost })
     });
-    if model.is_none() && kind.is_none() && category.is_none() && cost.is_none() {
-        return None;
+    if cost.is_some() && pricing.as_ref().is_none_or(|pricing| pricing.cost.is_none()) {
+        out.partly(place, "`pricing.cost` is out of bounds");
     }
-    Some(Pricing {
-        category: lossy(category.as_deref()),
-        kind: lossy(kind.as_deref()),
-        model: lossy(model.as_deref()),
-        cost,
-    })
+    pricing
 }
 
-fn claim(place: Place, told: &wire::Status, out: &mut Translated) -> Option<Claim> {
-    let sign = told.sign()?;
-    let Some(sign) = core_sign(&sign) else {
-        out.partly(place, "the sign in `biz_opaque_callback_data` cannot be read");
-        return None;
-    };
-    Some(Claim { source: Source::Sign, template: Some(sign.template), campaign: sign.campaign })
+fn claim<'a>(
+    place: Place,
+    told: &'a StatusView<'a>,
+    known: &mut Recent<'a>,
+    out: &mut Translated,
+) -> Option<Arc<Claim>> {
+    let data = told.biz_opaque_callback_data.as_deref()?;
+    recent(&mut known.claims, data, || {
+        let sign = told.sign()?;
+        let Some(sign) = core_sign(&sign) else {
+            out.partly(place, "the sign in `biz_opaque_callback_data` cannot be read");
+            return None;
+        };
+        let (source, template) = (Source::Sign, Some(sign.template));
+        Some(Claim { source, template, campaign: sign.campaign })
+    })
 }
 
 fn tap(
@@ -155,7 +234,7 @@ fn tap(
         time: Time(told.time_ms),
         button: quick_reply(told.text.as_deref(), told.payload.as_deref()),
         message: told.context_id.as_deref().map(|id| context.message_hash(channel, id)),
-        sign: told.sign().as_ref().and_then(core_sign),
+        sign: payload_sign(told.payload.as_deref()),
     };
     out.count(context, place, Event::Tap(event));
 }
@@ -164,16 +243,12 @@ fn tap(
 pub(super) fn quick_reply(text: Option<&str>, payload: Option<&str>) -> Button {
     let own = || {
         let payload = payload?;
-        match wire_sign(payload) {
+        match SignView::parse_payload(payload) {
             Some((_, own)) => own,
             None => Some(payload),
         }
     };
     Button { kind: ButtonKind::QuickReply, text: lossy(text.or_else(own)) }
-}
-
-fn wire_sign(payload: &str) -> Option<(twoticks_wire::webhook::sign::Sign, Option<&str>)> {
-    twoticks_wire::webhook::sign::Sign::parse_payload(payload)
 }
 
 fn reply(

@@ -23,7 +23,7 @@ use twoticks_store::directory::model::{Channel, StatusSource};
 use twoticks_store::directory::names::Uid;
 use twoticks_store::keys::{HashOf, Keys};
 use twoticks_store::ledger::Dead;
-use twoticks_wire::webhook::sign;
+use twoticks_wire::webhook::sign::SignView;
 
 pub use meta::meta;
 pub use receipts::receipts;
@@ -275,8 +275,8 @@ impl Sender<'_> {
 }
 
 /// A sign of ours, as the core keeps it; `None` if a part of it can be none of ours.
-fn core_sign(sign: &sign::Sign) -> Option<Sign> {
-    let sign::Sign { code, language, campaign } = sign;
+fn core_sign(sign: &SignView<'_>) -> Option<Sign> {
+    let SignView { code, language, campaign } = sign;
     Some(Sign {
         template: Template { code: Text::new(code).ok()?, language: Text::new(language).ok()? },
         campaign: match campaign {
@@ -284,6 +284,11 @@ fn core_sign(sign: &sign::Sign) -> Option<Sign> {
             None => None,
         },
     })
+}
+
+/// What the payload of a quick reply names, where it carries our sign.
+fn payload_sign(payload: Option<&str>) -> Option<Sign> {
+    SignView::parse_payload(payload?).and_then(|(sign, _)| core_sign(&sign))
 }
 
 /// The text of an optional field, kept as far as it can be.

@@ -11,7 +11,7 @@ use twoticks_store::directory::model::StatusSource;
 use twoticks_wire::webhook::cams as wire;
 
 use super::meta::quick_reply;
-use super::{Context, Refused, Sender, Translated, core_sign};
+use super::{Context, Refused, Sender, Translated, payload_sign};
 
 /// Translates receipts of CAMS; `body` are the bytes as they came.
 #[must_use]
@@ -161,7 +161,7 @@ fn inbound(
         button: quick_reply(reply.text.as_deref(), reply.payload.as_deref()),
         // CAMS does not say which message was answered.
         message: None,
-        sign: reply.sign().as_ref().and_then(core_sign),
+        sign: payload_sign(reply.payload.as_deref()),
     };
     out.count(context, place, Event::Tap(event));
     Ok(())

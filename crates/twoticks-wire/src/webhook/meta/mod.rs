@@ -1,15 +1,17 @@
 //! Webhooks of WhatsApp's Cloud API: one body in, one [`Update`] out for each thing that it tells.
 //!
 //! `walk` finds the elements in their envelopes, `status`, `message` and `field` read one of them
-//! each, `signature` proves who sent it. To add a field of Meta's: an arm or a word in
+//! each, `plain` reads what is written as usual in one pass, `signature` proves who sent it. To add a field of Meta's: an arm or a word in
 //! `field.rs`; a kind of message: in `message.rs`. What always holds: every enumeration is open,
 //! every field optional but those without which an element means nothing, ids and times may be
 //! texts or numbers; what is understood, what is unknown and what is broken are told apart.
 
 mod field;
 mod message;
+mod plain;
 mod signature;
 mod status;
+mod view;
 mod walk;
 
 use std::fmt;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 pub use signature::{
     CHALLENGE_MAX, HandshakeRefusal, SECRETS_MAX, SignatureRefusal, handshake, verify,
 };
+pub use view::{PricingView, StatusView, Told};
 
 use super::sign::Sign;
 use super::{BODY_MAX, Defect, Unreadable};
@@ -368,6 +371,20 @@ pub fn parse(raw: &[u8]) -> Result<Vec<Update>, Unreadable> {
         return Err(Unreadable::TooLong { bytes: raw.len() });
     }
     walk::walk(raw)
+}
+
+/// The same as [`parse`] tells, without copies of what is written as usual: several times faster.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn read(raw: &[u8]) -> Result<Vec<Told<'_>>, Unreadable> {
+    if raw.len() <= BODY_MAX
+        && let Some(told) = plain::read(raw)
+    {
+        return Ok(told);
+    }
+    Ok(parse(raw)?.into_iter().map(Told::Update).collect())
 }
 
 /// The name of something unknown, cut to [`KIND_MAX`] bytes.

@@ -109,7 +109,7 @@ pub(super) fn read(raw: &RawValue) -> Result<What, Defect> {
     })))
 }
 
-fn status_word(word: &str) -> StatusWord {
+pub(super) fn status_word(word: &str) -> StatusWord {
     let known = [
         ("sent", StatusWord::Sent),
         ("delivered", StatusWord::Delivered),
