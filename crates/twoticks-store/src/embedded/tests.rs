@@ -3,6 +3,7 @@
 mod damage;
 mod generations;
 pub(crate) mod keeping;
+mod machine;
 
 use std::fs;
 
