@@ -66,7 +66,10 @@ enum Step {
     Remember,
     /// The engine fails, and has to be opened again.
     EngineFails(Told),
-    Seal,
+    /// The state is sealed, that of the last entry or an older one.
+    Seal {
+        flushed: bool,
+    },
     /// What the retention does when something is due.
     Retain,
     /// The journal before a snapshot is removed.
@@ -127,7 +130,7 @@ enum Left {
 }
 
 fn told() -> impl Strategy<Value = Told> {
-    let days_ago = prop_oneof![6 => Just(0), 1 => 1..60_i64];
+    let days_ago = prop_oneof![2 => Just(0), 1 => 1..60_i64];
     let is_rare = || prop::bool::weighted(0.2);
     let resolves = prop::option::weighted(0.2, any::<Index>());
     (prop::collection::vec(any_event(), 0..6), days_ago, is_rare(), is_rare(), resolves).prop_map(
@@ -203,19 +206,19 @@ fn ageing() -> impl Strategy<Value = Steps> {
         1 => Just(Left::All),
         1 => any::<bool>().prop_map(|committing| Left::AtSomeMoment { committing }),
         2 => any::<Index>().prop_map(Left::Old),
-        1 => Just(Left::Nothing),
+        3 => Just(Left::Nothing),
         4 => any_damage().prop_map(Left::Damaged),
     ];
-    let days = prop::sample::select(&[1, 2, 9, 16, 31, 46, 190_i64]);
+    let days = prop::sample::select(&[1, 9, 16, 31, 40, 46, 50, 180_i64]);
     let step = prop_oneof![
         10 => record(),
         2 => repeat(),
         2 => flush(),
         1 => Just(Step::Remember),
         4 => days.prop_map(Step::Later),
-        2 => Just(Step::Seal),
+        3 => prop::bool::weighted(0.7).prop_map(|flushed| Step::Seal { flushed }),
         2 => Just(Step::Retain),
-        1 => any::<Index>().prop_map(Step::Trim),
+        3 => any::<Index>().prop_map(Step::Trim),
         1 => fault(),
         3 => end(left),
     ];

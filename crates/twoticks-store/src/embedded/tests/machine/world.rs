@@ -152,7 +152,14 @@ impl World {
                 self.record(vec![batch]);
             }
             Step::EngineFails(_) => {}
-            Step::Seal => drop(self.ledger().kept.seal().unwrap()),
+            Step::Seal { flushed } => {
+                if *flushed {
+                    self.runtime.block_on(self.ledger().kept.flush()).unwrap();
+                }
+                self.ledger().kept.seal().unwrap();
+                // So that what is before it can be trimmed.
+                self.ledger().kept.journal.begin_anew();
+            }
             Step::Retain => self.retain(),
             Step::Trim(which) => self.trim(*which),
             Step::Fault(operations, fault) => {
