@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
 use crate::embedded::fold::Shared;
+use crate::embedded::noted;
 use crate::embedded::young::{Overlay, Young};
 use crate::entry::{self, Work};
 use crate::error::Error;
@@ -52,7 +53,7 @@ pub(crate) fn refold(
         let (committed, done) = sync_channel(1);
         start(scope, "twoticks-recommit", move || {
             while let Ok(overlay) = frozen.recv() {
-                if committed.send(shared.commit(&overlay)).is_err() {
+                if committed.send(noted(shared, shared.commit(&overlay))).is_err() {
                     return;
                 }
             }
@@ -108,7 +109,7 @@ fn fold_steps(
     while let Ok(step) = steps.recv() {
         let step = step?;
         for (position, work) in &step {
-            shared.fold(young, *position, work)?;
+            noted(shared, shared.fold(young, *position, work))?;
             refolded.entries += 1;
             refolded.events += work.events.len() as u64;
         }

@@ -4,6 +4,7 @@ mod damage;
 mod expiry;
 mod generations;
 pub(crate) mod keeping;
+mod machine;
 
 use std::fs;
 

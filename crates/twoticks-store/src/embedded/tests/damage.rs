@@ -267,3 +267,34 @@ async fn a_ledger_that_is_missing_old_or_of_other_rules_is_made_again_from_a_sna
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_is_met_while_the_journal_catches_up_has_the_tables_made_again() {
+    let mut told = Told::trimmed().await;
+    told.close().await;
+    // Made from a snapshot the messages are in files, and the next days are in the journal only.
+    fs::remove_dir_all(told.folder.path().join("ledger")).unwrap();
+    told.open();
+    let tables = told.ledger().kept.shared.slot.with(|tables| {
+        let pieces = tables.pieces();
+        Ok(pieces.iter().map(|piece| piece.messages.path().to_owned()).collect::<Vec<_>>())
+    });
+    told.close().await;
+    let closed = tempfile::tempdir().unwrap();
+    copy(told.folder.path(), closed.path());
+    told.open();
+    told.day().await;
+    let before = told.ledger().digest().await.unwrap();
+    told.close().await;
+    let data = told.folder.path();
+    fs::remove_dir_all(data.join("ledger")).unwrap();
+    copy(&closed.path().join("ledger"), &data.join("ledger"));
+    for file in tables.unwrap().iter().flat_map(|table| files(&table.join("tables"))) {
+        turn(&file, 1);
+    }
+    let Err(error) = open(data) else { panic!("nothing of it was read") };
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    let ledger = open(data).unwrap();
+    assert_eq!(ledger.digest().await.unwrap(), before);
+    assert!(data.join("ledger.damaged").exists());
+}
