@@ -172,7 +172,7 @@ impl Embedded {
         let [folds, commit, fills, expires] = [(); 4].map(|()| Arc::clone(&shared));
         let (due, to_expire) = sync_channel(1);
         // What has expired while nobody was there.
-        let _ = due.try_send(young.latest);
+        due.try_send(young.latest).expect("there is room in a fresh channel");
         let started = [
             threads::start("twoticks-fold", move || fold::run(&folds, young, &ordered, &commits)),
             threads::start("twoticks-commit", move || fold::commit(&commit, &committing, &due)),

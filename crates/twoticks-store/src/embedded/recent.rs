@@ -252,10 +252,14 @@ fn is_of(slots: &[Slot], index: u32, of: At) -> bool {
 
 /// Hashes of messages are keyed and evenly spread: there is little left to do.
 fn hash_of(of: At) -> u64 {
-    let whole = u128::from_le_bytes(of.hash.0);
-    let [low, high] = [whole, whole >> 64].map(|half| (half & u128::from(u64::MAX)) as u64);
+    let [low, high] = halves(of.hash.0);
     let mixed = u128::from(low ^ u64::from(of.line)) * u128::from(high | 1 << 63);
-    ((mixed >> 64) ^ mixed) as u64 ^ high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let [one, two] = halves(mixed.to_le_bytes());
+    one ^ two ^ high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn halves([a, b, c, d, e, f, g, h, rest @ ..]: [u8; 16]) -> [u64; 2] {
+    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)]
 }
 
 fn hash_of_line(channel: &ChannelId, number: &PhoneNumber) -> u64 {

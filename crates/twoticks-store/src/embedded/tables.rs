@@ -67,7 +67,7 @@ pub(crate) struct Tables {
     /// The most memory for filters.
     filter_bytes_max: usize,
     /// The newest first.
-    tombstones: RwLock<Arc<Vec<Tombstones>>>,
+    tombstones: RwLock<Arc<[Tombstones]>>,
     pub(crate) channels: Keyspace,
     numbers: Keyspace,
     templates: Keyspace,
@@ -104,6 +104,9 @@ pub(crate) type ExpireAt = Option<(i64, Table, Option<Slice>)>;
 
 /// Where to go on making filters: behind this key of the piece with this epoch.
 pub(crate) type FillFrom = Option<(i64, Slice)>;
+
+/// Keys and values that are to be put into the piece of an epoch.
+type Waiting = BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>>;
 
 /// A row as it is stored.
 pub(crate) type Stored = (Slice, Slice);
@@ -165,7 +168,7 @@ impl Tables {
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
                 filter_bytes_max: memory.filters,
-                tombstones: RwLock::new(Arc::new(tombstones)),
+                tombstones: RwLock::new(tombstones.into()),
                 channels: keyspace("channels")?,
                 numbers: keyspace("numbers")?,
                 templates: keyspace("templates")?,
@@ -281,7 +284,7 @@ impl Tables {
     }
 
     /// The tables of tombstones that there are now, the newest first.
-    pub(crate) fn tombstones(&self) -> Arc<Vec<Tombstones>> {
+    pub(crate) fn tombstones(&self) -> Arc<[Tombstones]> {
         Arc::clone(&self.tombstones.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -292,10 +295,10 @@ impl Tables {
         }
         let made = Tombstones::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
         let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::clone(&tombstones);
+        let mut all = tombstones.to_vec();
         all.push(made.clone());
         all.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
-        *tombstones = Arc::new(all);
+        *tombstones = all.into();
         Ok(made)
     }
 
@@ -315,7 +318,7 @@ impl Tables {
         if let Some(old) = self.tombstones().iter().find(|old| is_over(old.epoch, kept)) {
             let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
             let left = tombstones.iter().filter(|other| other.epoch != old.epoch).cloned();
-            *tombstones = Arc::new(left.collect());
+            *tombstones = left.collect();
             drop(tombstones);
             self.db.delete_keyspace(old.rows.clone()).map_err(engine_error)?;
             return Ok(true);
@@ -603,7 +606,7 @@ impl Tables {
         rows: impl Iterator<Item = Result<Row, Error>>,
     ) -> Result<(), Error> {
         // Rows come sorted by key, not by time.
-        let mut waiting: BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut waiting = Waiting::new();
         let mut bytes = 0;
         for row in rows {
             let (_, key, value) = row?;
@@ -619,11 +622,7 @@ impl Tables {
         self.fill_now(table, &mut waiting)
     }
 
-    fn fill_now(
-        &self,
-        table: Table,
-        waiting: &mut BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>>,
-    ) -> Result<(), Error> {
+    fn fill_now(&self, table: Table, waiting: &mut Waiting) -> Result<(), Error> {
         for (epoch, rows) in std::mem::take(waiting) {
             let piece = self.piece(epoch)?;
             let fingerprints = rows.iter().map(|(key, _)| Fingerprint::of(table, key));
