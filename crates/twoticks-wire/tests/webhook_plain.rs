@@ -1,5 +1,5 @@
 //! What is read in one pass and what is read with care are the same, whatever is done to a body.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -2,7 +2,7 @@
 //!
 //! Whatever is unusual in an envelope leaves the whole body to `walk`; whatever is unusual in an
 //! element leaves that one to its own reader, as `walk` would. What always holds: what is read
-//! here says the same as what is read there, which tests/webhook_plain.rs checks over damaged
+//! here says the same as what is read there, which `tests/webhook_plain.rs` checks over damaged
 //! bodies, so everything unclear is `None`.
 
 use std::sync::Arc;
