@@ -20,6 +20,11 @@ use crate::totals::{Atom, Attribution, Filing, FilingTemplate, Measure};
 pub const STATE_KEPT: i64 = 45 * DAY;
 /// Milliseconds for which a tombstone stays after that.
 pub const TOMBSTONE_KEPT: i64 = 180 * DAY;
+/// How long before the latest acceptance time, in milliseconds, an entry can count as accepted.
+///
+/// What says that it was accepted earlier counts as accepted then: what comes in any order may be
+/// so far apart, and what is older than that and than what is kept can be let go of.
+pub const BACKDATED_MAX: i64 = 45 * DAY;
 /// How many taps of one message are kept and counted: the first ones, by (time, id).
 pub const TAPS_MAX: usize = 1_000;
 

@@ -9,7 +9,7 @@ use twoticks_core::channel::Channel;
 use twoticks_core::clock::Time;
 use twoticks_core::fold::{self, Rows, Touched};
 use twoticks_core::ids::ChannelId;
-use twoticks_core::message::{Age, Message, MessageKey};
+use twoticks_core::message::{Age, BACKDATED_MAX, Message, MessageKey};
 use twoticks_core::query::{Point, Query, Series};
 use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Totals};
@@ -87,7 +87,8 @@ impl Ledger for MemoryLedger {
         let position = entries.len() as u64 + 1;
         tables.latest = tables.latest.max(batch.accepted);
         for event in &batch.events {
-            let Ok(outcome) = fold::apply(tables, tables.latest, event);
+            let accepted = batch.accepted.max(tables.latest.plus(-BACKDATED_MAX));
+            let Ok(outcome) = fold::apply(tables, accepted, event);
             counters.count(outcome);
         }
         counters.entries += 1;

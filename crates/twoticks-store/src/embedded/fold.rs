@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use twoticks_core::clock::Time;
 
 use crate::embedded::opening;
-use crate::embedded::tables::{PIECE, Slot};
+use crate::embedded::pieces::PIECE;
+use crate::embedded::tables::Slot;
 use crate::embedded::young::{Overlay, Young};
 use crate::entry::Work;
 use crate::error::Error;

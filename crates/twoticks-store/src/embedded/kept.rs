@@ -195,9 +195,9 @@ impl Kept {
     pub(crate) fn seal(&self) -> Result<Sealed, Error> {
         let _one = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let (moment, position, horizon, opened) = self.shared.slot.with(|tables| {
-            let moment = tables.moment();
-            let (position, horizon) = (tables.folded(&moment.1)?, tables.latest(&moment.1)?);
-            Ok((moment, position, horizon, Arc::clone(&tables.opened)))
+            let (pieces, snapshot, opened) = tables.hold();
+            let (position, horizon) = (tables.folded(&snapshot)?, tables.latest(&snapshot)?);
+            Ok(((pieces, snapshot), position, horizon, opened))
         })?;
         // Holding the pieces would hold the engine.
         let (pieces, snapshot) = (moment.0.iter().map(|piece| piece.epoch).collect(), moment.1);

@@ -15,6 +15,7 @@ pub mod fold;
 pub mod kept;
 pub mod memory;
 mod opening;
+mod pieces;
 mod query;
 mod recent;
 mod refold;
@@ -25,6 +26,7 @@ mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tombstones;
+mod whole;
 mod young;
 
 use std::fs::File;
@@ -63,7 +65,7 @@ use crate::scan::{Scan, Scanned};
 use crate::threads::{self, blocking};
 
 /// How long a question waits for the fold to catch up.
-pub const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+pub const CATCH_UP_MAX: Duration = Duration::from_secs(25);
 /// A body above this many bytes is compressed and sealed off the runtime's threads; so is one
 /// with more events than this.
 const INLINE_BYTES_MAX: usize = 16 << 10;

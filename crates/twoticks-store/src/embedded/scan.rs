@@ -17,7 +17,9 @@ use twoticks_core::window::Window;
 
 use crate::day::{Day, Place};
 use crate::embedded::fold::Shared;
-use crate::embedded::tables::{Merged, engine_error, is_live, layout_error};
+use crate::embedded::pieces::Merged;
+use crate::embedded::tables::{engine_error, layout_error};
+use crate::embedded::whole::is_live;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::layout::{self, CellTable, Subject};
@@ -60,10 +62,10 @@ impl View {
     /// A view of what the tables have now.
     pub(crate) fn new(shared: Arc<Shared>, scan: &Scan) -> Result<Self, Error> {
         let (pieces, snapshot, position, latest, opened) = shared.slot.with(|tables| {
-            let (pieces, snapshot) = tables.moment();
+            let (pieces, snapshot, opened) = tables.hold();
             let (position, latest) = (tables.folded(&snapshot)?, tables.latest(&snapshot)?);
             let pieces = pieces.iter().map(|piece| piece.epoch).collect();
-            Ok((pieces, snapshot, position, latest, Arc::clone(&tables.opened)))
+            Ok((pieces, snapshot, position, latest, opened))
         })?;
         let tables = match scan.what {
             What::Nothing => vec![],

@@ -5,55 +5,38 @@
 //! (the position), `latest` (the latest acceptance time up to there), `key` (something sealed, to
 //! tell another key file).
 //!
-//! Messages and taps lie in pieces by when they were touched last, [`PIECE`] each: a row that is
-//! touched again is written into the newest piece, and what older pieces have of it no longer
-//! counts. So the pieces that are written to stay small whatever is kept, and a piece whose time
-//! is over is dropped as a whole, when its tombstones ([`crate::embedded::tombstones`]) are there.
+//! Messages and taps lie in [`pieces`](crate::embedded::pieces).
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice,
-    Snapshot,
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
 };
 #[cfg(test)]
 use serde::Serialize;
 use twoticks_core::RULES_VERSION;
-use twoticks_core::clock::{DAY, Time};
-use twoticks_core::ids::ChannelId;
-use twoticks_core::message::{Age, STATE_KEPT, TOMBSTONE_KEPT};
+use twoticks_core::clock::Time;
 
 use crate::day::Day;
-use crate::digest::{Digester, Table};
+use crate::digest::Table;
 use crate::embedded::filter::Filter;
 use crate::embedded::memory::Memory;
-use crate::embedded::tombstones::{self, Fingerprint, StoneRows, Tombstones};
+use crate::embedded::pieces::{MESSAGES, Piece, Pieces};
+use crate::embedded::tombstones::{self, Fingerprint, Tombstones};
 use crate::embedded::young::Overlay;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::keys::Keys;
 use crate::layout::{self, CellTable, LayoutError};
-use crate::ledger::Digest;
-use crate::snapshot::{Header, Row};
 
 /// The version of the tables' layout.
 pub(crate) const FORMAT: u32 = 2;
-/// Milliseconds of acceptance time that one piece covers.
-pub(crate) const PIECE: i64 = 15 * DAY;
 /// What the engine's own journals may grow to, in bytes.
 const ENGINE_JOURNAL_BYTES: u64 = 256 << 20;
 /// Threads of the engine: one flushes while the other compacts.
 const ENGINE_THREADS: usize = 2;
-/// How many bytes of messages are gathered before they are put into a fresh piece.
-const FILL_BYTES: usize = 64 << 20;
-/// How many messages are taken into a filter at a time.
-const FILTER_STEP: usize = 65_536;
-/// How many states become tombstones at a time.
-const EXPIRE_STEP: usize = 1 << 20;
 /// What is sealed in `meta`, and for which purpose.
 const KEY_CHECK: (&str, &[u8]) = ("ledger-key-check", b"twoticks");
 /// What a person does about damaged tables.
@@ -62,66 +45,20 @@ pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is
 
 /// The tables of an open engine.
 pub(crate) struct Tables {
-    db: Database,
-    pieces: RwLock<Pieces>,
+    pub(super) db: Database,
+    pub(super) pieces: RwLock<Pieces>,
     /// The most memory for filters.
-    filter_bytes_max: usize,
+    pub(super) filter_bytes_max: usize,
     /// The newest first.
-    tombstones: RwLock<Arc<[Tombstones]>>,
+    pub(super) tombstones: RwLock<Arc<[Tombstones]>>,
     pub(crate) channels: Keyspace,
-    numbers: Keyspace,
-    templates: Keyspace,
+    pub(super) numbers: Keyspace,
+    pub(super) templates: Keyspace,
     pub(crate) groups: Keyspace,
     pub(crate) dead: Keyspace,
-    meta: Keyspace,
+    pub(super) meta: Keyspace,
     /// Tables that are opened again are others: what was read of the old ones goes no further.
     pub(crate) opened: Arc<()>,
-}
-
-/// Pieces, the newest first.
-pub(crate) type Pieces = Arc<Vec<Piece>>;
-
-/// What was touched last within one span of acceptance time.
-#[derive(Clone)]
-pub(crate) struct Piece {
-    /// Which span: the time divided by [`PIECE`].
-    pub(crate) epoch: i64,
-    pub(crate) messages: Keyspace,
-    pub(crate) taps: Keyspace,
-    /// Which messages and taps it may have.
-    pub(crate) filter: Arc<Filter>,
-}
-
-/// What the tables know of a message or a tap.
-pub(crate) enum Found {
-    Row(Slice),
-    /// Only when it was touched last.
-    Tombstone(Time),
-}
-
-/// Where to go on making tombstones: the epoch of the piece, its table, behind which key.
-pub(crate) type ExpireAt = Option<(i64, Table, Option<Slice>)>;
-
-/// Where to go on making filters: behind this key of the piece with this epoch.
-pub(crate) type FillFrom = Option<(i64, Slice)>;
-
-/// Keys and values that are to be put into the piece of an epoch.
-type Waiting = BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>>;
-
-/// A row as it is stored.
-pub(crate) type Stored = (Slice, Slice);
-
-/// What the keyspaces of a piece are called, before its epoch.
-const MESSAGES: &str = "messages-";
-const TAPS: &str = "taps-";
-
-impl Piece {
-    fn open(db: &Database, epoch: i64, filter: Filter) -> fjall::Result<Self> {
-        let keyspace =
-            |name: &str| db.keyspace(&format!("{name}{epoch}"), KeyspaceCreateOptions::default);
-        let (messages, taps) = (keyspace(MESSAGES)?, keyspace(TAPS)?);
-        Ok(Self { epoch, messages, taps, filter: Arc::new(filter) })
-    }
 }
 
 /// What the tables say about themselves.
@@ -255,210 +192,6 @@ impl Tables {
         }
     }
 
-    /// The pieces that there are now.
-    pub(crate) fn pieces(&self) -> Pieces {
-        Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The newest piece, made if there is none for `latest`.
-    fn newest(&self, latest: Time) -> Result<Piece, Error> {
-        let epoch = latest.0.div_euclid(PIECE);
-        match self.pieces().first().filter(|piece| piece.epoch >= epoch) {
-            Some(piece) => Ok(piece.clone()),
-            None => self.piece(epoch),
-        }
-    }
-
-    /// The piece with this epoch, made if it is not there.
-    fn piece(&self, epoch: i64) -> Result<Piece, Error> {
-        if let Some(piece) = self.pieces().iter().find(|piece| piece.epoch == epoch) {
-            return Ok(piece.clone());
-        }
-        let piece = Piece::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
-        let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::clone(&pieces);
-        all.push(piece.clone());
-        all.sort_unstable_by_key(|piece| Reverse(piece.epoch));
-        *pieces = Arc::new(all);
-        Ok(piece)
-    }
-
-    /// The tables of tombstones that there are now, the newest first.
-    pub(crate) fn tombstones(&self) -> Arc<[Tombstones]> {
-        Arc::clone(&self.tombstones.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The tombstones with this epoch, made if they are not there.
-    fn tombstones_of(&self, epoch: i64) -> Result<Tombstones, Error> {
-        if let Some(found) = self.tombstones().iter().find(|found| found.epoch == epoch) {
-            return Ok(found.clone());
-        }
-        let made = Tombstones::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
-        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = tombstones.to_vec();
-        all.push(made.clone());
-        all.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
-        *tombstones = all.into();
-        Ok(made)
-    }
-
-    /// Puts tombstones, as if their states had expired.
-    #[cfg(test)]
-    pub(crate) fn bury(&self, epoch: i64, stones: &[(Fingerprint, Time)]) -> Result<(), Error> {
-        self.tombstones_of(epoch)?.put(&self.db, stones)
-    }
-
-    /// Does a step of what is due when everything up to `latest` is committed: pieces whose states
-    /// have expired become tombstones and are dropped, and so are tombstones whose time is over
-    /// (counting rule 12). `at` is where it is. `false` when there is nothing left to do. Nothing
-    /// that can be asked for changes by it.
-    pub(crate) fn expire(&self, at: &mut ExpireAt, latest: Time) -> Result<bool, Error> {
-        let is_over = |epoch: i64, kept: i64| (epoch + 1) * PIECE + kept < latest.0;
-        let kept = STATE_KEPT + TOMBSTONE_KEPT;
-        if let Some(old) = self.tombstones().iter().find(|old| is_over(old.epoch, kept)) {
-            let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
-            let left = tombstones.iter().filter(|other| other.epoch != old.epoch).cloned();
-            *tombstones = left.collect();
-            drop(tombstones);
-            self.db.delete_keyspace(old.rows.clone()).map_err(engine_error)?;
-            return Ok(true);
-        }
-        let pieces = self.pieces();
-        let Some(piece) = pieces.iter().rev().find(|piece| is_over(piece.epoch, STATE_KEPT)) else {
-            return Ok(false);
-        };
-        let going_on = at.take().filter(|(epoch, ..)| *epoch == piece.epoch);
-        let (_, table, from) = going_on.unwrap_or((piece.epoch, Table::Messages, None));
-        let rows = if table == Table::Messages { &piece.messages } else { &piece.taps };
-        let start = from.map_or(Bound::Unbounded, Bound::Excluded);
-        let (mut stones, mut last) = (Vec::new(), None);
-        for guard in rows.range::<Slice, _>((start, Bound::Unbounded)).take(EXPIRE_STEP) {
-            let (key, value) = guard.into_inner().map_err(engine_error)?;
-            let touched = layout::touched(&value);
-            let touched = touched.map_err(|error| layout_error(error, Path::new("ledger")))?;
-            stones.push((Fingerprint::of(table, &key), touched));
-            last = Some(key);
-        }
-        let is_end = stones.len() < EXPIRE_STEP;
-        if !stones.is_empty() {
-            self.tombstones_of(piece.epoch)?.put(&self.db, &stones)?;
-        }
-        if !is_end {
-            *at = Some((piece.epoch, table, last));
-        } else if table == Table::Messages {
-            *at = Some((piece.epoch, Table::Taps, None));
-        } else {
-            let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
-            let left = all.iter().filter(|other| other.epoch != piece.epoch).cloned();
-            *all = Arc::new(left.collect());
-            drop(all);
-            for keyspace in [&piece.messages, &piece.taps] {
-                self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
-            }
-            tracing::info!(ledger.epoch = piece.epoch, "states expired, their tombstones stay");
-        }
-        Ok(true)
-    }
-
-    /// What is known of a message.
-    pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Found>, Error> {
-        let fingerprint = Fingerprint::of(Table::Messages, key);
-        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
-            if let Some(value) = piece.messages.get(key).map_err(engine_error)? {
-                return Ok(Some(Found::Row(value)));
-            }
-        }
-        self.tombstone(fingerprint)
-    }
-
-    /// What is known of a tap.
-    pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Found>, Error> {
-        let fingerprint = Fingerprint::of(Table::Taps, key);
-        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
-            if let Some(value) = piece.taps.get(key).map_err(engine_error)? {
-                return Ok(Some(Found::Row(value)));
-            }
-        }
-        self.tombstone(fingerprint)
-    }
-
-    fn tombstone(&self, of: Fingerprint) -> Result<Option<Found>, Error> {
-        for tombstones in self.tombstones().iter() {
-            if let Some(touched) = tombstones.find(of)? {
-                return Ok(Some(Found::Tombstone(touched)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Goes on making the filters of what was in the tables when they were opened, from the
-    /// message behind `from`; where to go on after that, if there is more to do.
-    pub(crate) fn fill_filters(&self, from: &FillFrom) -> Result<Option<FillFrom>, Error> {
-        let (pieces, tombstones) = (self.pieces(), self.tombstones());
-        let filters = pieces.iter().map(|piece| &piece.filter);
-        let filters = filters.chain(tombstones.iter().map(|tombstones| &tombstones.filter));
-        // Beyond that the engine has to be asked for what the oldest have.
-        if filters.map(|filter| filter.bytes()).sum::<usize>() > self.filter_bytes_max {
-            return Ok(None);
-        }
-        let behind =
-            |epoch| from.as_ref().filter(|(of, _)| *of == epoch).map(|(_, key)| key.clone());
-        if let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) {
-            let start = behind(piece.epoch).map_or(Bound::Unbounded, Bound::Excluded);
-            let (mut hashes, mut last) = (Vec::with_capacity(FILTER_STEP), None);
-            let rows = piece.messages.range::<Slice, _>((start, Bound::Unbounded));
-            for guard in rows.take(FILTER_STEP) {
-                let key = guard.key().map_err(engine_error)?;
-                hashes.push(Fingerprint::of(Table::Messages, &key).hash());
-                last = Some((piece.epoch, key));
-            }
-            let is_end = hashes.len() < FILTER_STEP;
-            if is_end {
-                // Taps are few beside the messages.
-                for guard in piece.taps.iter() {
-                    let key = guard.key().map_err(engine_error)?;
-                    hashes.push(Fingerprint::of(Table::Taps, &key).hash());
-                }
-            }
-            piece.filter.insert(hashes.into_iter());
-            if is_end {
-                piece.filter.finish();
-            }
-            return Ok(Some(last.filter(|_| !is_end)));
-        }
-        let Some(tombstones) = tombstones.iter().find(|it| !it.filter.is_complete()) else {
-            return Ok(None);
-        };
-        let from = behind(tombstones.epoch).and_then(|key| <[u8; 2]>::try_from(&*key).ok());
-        let (hashes, next) = tombstones.hashes(&self.db, from, FILTER_STEP)?;
-        tombstones.filter.insert(hashes.into_iter());
-        if next.is_none() {
-            tombstones.filter.finish();
-        }
-        Ok(Some(next.map(|bucket| (tombstones.epoch, Slice::from(bucket)))))
-    }
-
-    /// The messages of a channel, sorted by key.
-    pub(crate) fn messages_of(&self, channel: &ChannelId) -> Merged {
-        let prefix = layout::channel(channel);
-        let (pieces, snapshot) = self.moment();
-        Merged::new(pieces.iter().map(|piece| snapshot.prefix(&piece.messages, &prefix)).collect())
-    }
-
-    /// The taps of a channel, sorted by key.
-    pub(crate) fn taps_of(&self, channel: &ChannelId) -> Merged {
-        let prefix = layout::channel(channel);
-        let (pieces, snapshot) = self.moment();
-        Merged::new(pieces.iter().map(|piece| snapshot.prefix(&piece.taps, &prefix)).collect())
-    }
-
-    /// The pieces and a snapshot of the same moment.
-    pub(crate) fn moment(&self) -> (Pieces, Snapshot) {
-        // A piece that is made between the two has nothing in it that the snapshot could see.
-        let pieces = self.pieces();
-        (pieces, self.db.snapshot())
-    }
-
     /// Puts all rows of `overlay` and its position, at once and durably. Says how many changes
     /// were left out because a sum would have left its range.
     pub(crate) fn commit(&self, overlay: &Overlay, folder: &Path) -> Result<u64, Error> {
@@ -527,269 +260,6 @@ impl Tables {
             );
         }
         Ok(overflows)
-    }
-
-    /// The state in `snapshot` and `pieces` in the order of tables and keys, from the row at `from`
-    /// on. [`Error::Unavailable`] if a piece has gone.
-    pub(crate) fn rows(
-        &self,
-        snapshot: &Snapshot,
-        pieces: &[i64],
-        (first, from): (Table, &[u8]),
-    ) -> Result<impl Iterator<Item = Result<(Table, Slice, Slice), Error>>, Error> {
-        let all = self.pieces();
-        let mut kept = Vec::with_capacity(pieces.len());
-        for epoch in pieces {
-            let piece = all.iter().find(|piece| piece.epoch == *epoch).cloned();
-            kept.push(piece.ok_or_else(|| Error::Unavailable {
-                doing: "reading the ledger to its end",
-                source: "messages expired meanwhile".into(),
-            })?);
-        }
-        let tables = Table::ALL.into_iter().filter(move |table| *table >= first);
-        let all = self.tombstones();
-        Ok(tables.flat_map(move |table| {
-            if table == Table::Tombstones {
-                let from = if table == first { from } else { &[] };
-                return Rows::Tombstones(StoneRows::new(snapshot, &all, from));
-            }
-            let start = if table == first { from } else { &[] };
-            let iters = match table {
-                Table::Messages => {
-                    kept.iter().map(|piece| snapshot.range(&piece.messages, start..)).collect()
-                }
-                Table::Taps => {
-                    kept.iter().map(|piece| snapshot.range(&piece.taps, start..)).collect()
-                }
-                _ => self
-                    .table(table)
-                    .map(|rows| snapshot.range(rows, start..))
-                    .into_iter()
-                    .collect(),
-            };
-            Rows::Of(table, Merged::new(iters))
-        }))
-    }
-
-    /// Puts the state that `rows` are, in the order of tables and keys, into tables that have
-    /// none, as the state of `header`. The position is written last, so that what is torn stands
-    /// for nothing.
-    pub(crate) fn fill(
-        &self,
-        rows: impl Iterator<Item = Result<Row, Error>>,
-        header: &Header,
-    ) -> Result<(), Error> {
-        let mut rows = rows.peekable();
-        for table in Table::ALL {
-            if !matches!(rows.peek(), Some(Ok((next, ..))) if *next == table) {
-                continue;
-            }
-            let is_of_table = |row: &Result<Row, _>| row.as_ref().is_ok_and(|row| row.0 == table);
-            let rows = std::iter::from_fn(|| rows.next_if(is_of_table));
-            match self.table(table) {
-                Some(keyspace) => fill_one(keyspace, rows)?,
-                None if table == Table::Tombstones => self.fill_tombstones(rows)?,
-                None => self.fill_pieces(table, rows)?,
-            }
-        }
-        rows.next().transpose()?;
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, "folded", layout::value(&header.position));
-        batch.insert(&self.meta, "latest", layout::value(&header.horizon));
-        batch.commit().map_err(engine_error)
-    }
-
-    /// Puts messages or taps each into the piece of when they were touched last.
-    fn fill_pieces(
-        &self,
-        table: Table,
-        rows: impl Iterator<Item = Result<Row, Error>>,
-    ) -> Result<(), Error> {
-        // Rows come sorted by key, not by time.
-        let mut waiting = Waiting::new();
-        let mut bytes = 0;
-        for row in rows {
-            let (_, key, value) = row?;
-            let touched = layout::touched(&value)
-                .map_err(|error| layout_error(error, Path::new("snapshot")))?;
-            bytes += key.len() + value.len();
-            waiting.entry(touched.0.div_euclid(PIECE)).or_default().push((key, value));
-            if bytes >= FILL_BYTES {
-                self.fill_now(table, &mut waiting)?;
-                bytes = 0;
-            }
-        }
-        self.fill_now(table, &mut waiting)
-    }
-
-    fn fill_now(&self, table: Table, waiting: &mut Waiting) -> Result<(), Error> {
-        for (epoch, rows) in std::mem::take(waiting) {
-            let piece = self.piece(epoch)?;
-            let fingerprints = rows.iter().map(|(key, _)| Fingerprint::of(table, key));
-            piece.filter.insert(fingerprints.map(Fingerprint::hash));
-            let keyspace = if table == Table::Messages { &piece.messages } else { &piece.taps };
-            let mut filling = keyspace.start_ingestion().map_err(engine_error)?;
-            for (key, value) in rows {
-                filling.write(key, value).map_err(engine_error)?;
-            }
-            filling.finish().map_err(engine_error)?;
-        }
-        Ok(())
-    }
-
-    /// Puts tombstones each into the table of its span; they come sorted by it.
-    fn fill_tombstones(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<(), Error> {
-        let damaged = |error| layout_error(error, Path::new("snapshot"));
-        let rows = rows.map(|row| {
-            let (table, key, value) = row?;
-            let (epoch, bucket) = layout::read_tombstones(&key).map_err(damaged)?;
-            Ok((epoch, (table, bucket.to_vec(), value)))
-        });
-        let mut rows = rows.peekable();
-        while let Some(Ok((epoch, _))) = rows.peek() {
-            let epoch = *epoch;
-            let tombstones = self.tombstones_of(epoch)?;
-            let of_epoch =
-                |row: &Result<(i64, Row), Error>| row.as_ref().is_ok_and(|it| it.0 == epoch);
-            let of_epoch = std::iter::from_fn(|| rows.next_if(of_epoch));
-            fill_one(
-                &tombstones.rows,
-                of_epoch.map(|row| {
-                    let (_, row) = row?;
-                    tombstones.know(&row.1, &row.2)?;
-                    Ok(row)
-                }),
-            )?;
-        }
-        rows.next().transpose().map(drop)
-    }
-
-    /// About how many messages are kept, and how many bytes all tables have on disk.
-    pub(crate) fn sizes(&self) -> (u64, u64) {
-        let (pieces, tombstones) = (self.pieces(), self.tombstones());
-        let tables = Table::ALL.into_iter().filter_map(|table| self.table(table));
-        let states = pieces.iter().flat_map(|piece| [&piece.messages, &piece.taps]);
-        let stones = tombstones.iter().map(|tombstones| &tombstones.rows);
-        let bytes = tables.chain(states).chain(stones).map(Keyspace::disk_space).sum();
-        let messages = pieces.iter().map(|piece| piece.messages.approximate_len() as u64).sum();
-        (messages, bytes)
-    }
-
-    /// The keyspace of a table; `None` for those that lie in pieces.
-    fn table(&self, table: Table) -> Option<&Keyspace> {
-        match table {
-            Table::Messages | Table::Taps | Table::Tombstones => None,
-            Table::Channels => Some(&self.channels),
-            Table::Numbers => Some(&self.numbers),
-            Table::Templates => Some(&self.templates),
-            Table::Groups => Some(&self.groups),
-            Table::Dead => Some(&self.dead),
-        }
-    }
-
-    /// The digest of everything in the tables, as [`Digest`] has it.
-    pub(crate) fn digest(&self) -> Result<Digest, Error> {
-        let (pieces, snapshot) = self.moment();
-        let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
-        let mut digester = Digester::new(self.folded(&snapshot)?);
-        let latest = self.latest(&snapshot)?;
-        for row in self.rows(&snapshot, &epochs, (Table::Messages, &[]))? {
-            let (table, key, value) = row?;
-            if table == Table::Tombstones {
-                break;
-            }
-            if !matches!(table, Table::Messages | Table::Taps) || is_live(&value, latest)? {
-                digester.stored(table, &key, &value)?;
-            }
-        }
-        Ok(digester.finish())
-    }
-}
-
-/// Whether the state in the value of a message or a tap is still kept at `latest`.
-pub(crate) fn is_live(value: &[u8], latest: Time) -> Result<bool, Error> {
-    let touched = layout::touched(value);
-    let touched = touched.map_err(|error| layout_error(error, Path::new("ledger")))?;
-    Ok(Age::of(touched, latest) == Age::Live)
-}
-
-/// The rows of a table, or of all tombstones.
-enum Rows {
-    Of(Table, Merged),
-    Tombstones(StoneRows),
-}
-
-impl Iterator for Rows {
-    type Item = Result<(Table, Slice, Slice), Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (table, row) = match self {
-            Self::Of(table, rows) => (*table, rows.next()?),
-            Self::Tombstones(rows) => (Table::Tombstones, rows.next()?),
-        };
-        Some(row.map(|(key, value)| (table, key, value)))
-    }
-}
-
-/// What is sorted goes into files at once, and not through the engine's own journal.
-fn fill_one(
-    keyspace: &Keyspace,
-    rows: impl Iterator<Item = Result<Row, Error>>,
-) -> Result<(), Error> {
-    let mut filling = keyspace.start_ingestion().map_err(engine_error)?;
-    for row in rows {
-        let (_, key, value) = row?;
-        filling.write(key, value).map_err(engine_error)?;
-    }
-    filling.finish().map_err(engine_error)
-}
-
-/// The rows of several pieces, sorted by key; of several with the same key that of the newest.
-pub(crate) struct Merged {
-    /// The newest first.
-    pieces: Vec<(fjall::Iter, Option<Stored>)>,
-    started: bool,
-}
-
-impl Merged {
-    /// `pieces`, the newest first.
-    pub(crate) fn new(pieces: Vec<fjall::Iter>) -> Self {
-        let pieces = pieces.into_iter().map(|piece| (piece, None)).collect();
-        Self { pieces, started: false }
-    }
-
-    fn step(&mut self) -> Result<Option<Stored>, Error> {
-        let next = |iter: &mut fjall::Iter| {
-            iter.next().map(fjall::Guard::into_inner).transpose().map_err(engine_error)
-        };
-        if !std::mem::replace(&mut self.started, true) {
-            for (iter, head) in &mut self.pieces {
-                *head = next(iter)?;
-            }
-        }
-        let heads = self.pieces.iter().filter_map(|(_, head)| head.as_ref());
-        // Of equal keys `min_by` takes the first, which is the newest.
-        let Some(key) = heads.map(|(key, _)| key).min().cloned() else { return Ok(None) };
-        let mut found = None;
-        for (iter, head) in &mut self.pieces {
-            if let Some(row) = head.take_if(|(other, _)| *other == key) {
-                found.get_or_insert(row);
-                *head = next(iter)?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl Iterator for Merged {
-    type Item = Result<Stored, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step().transpose();
-        if step.as_ref().is_some_and(Result::is_err) {
-            self.pieces.clear();
-        }
-        step
     }
 }
 

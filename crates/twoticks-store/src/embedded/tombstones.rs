@@ -1,7 +1,7 @@
 //! What is left of messages and taps whose state has expired: that they were there, and until when.
 //!
-//! A tombstone takes 14 bytes: ten of the fingerprint of its key, and its last touch in
-//! milliseconds since the beginning of its span. They lie in a table for each span of acceptance
+//! A tombstone takes 15 bytes: ten of the fingerprint of its key, and five of its last touch, in
+//! milliseconds since before its span begins. They lie in a table for each span of acceptance
 //! time ([`PIECE`]), by the first two bytes of the fingerprint: a row has all that begin
 //! with them, sorted. A fingerprint is 96 bits of xxh3: that two of a thousand million keys share
 //! one has odds of one in 10^11, and what it would do is to count a status as late.
@@ -15,16 +15,22 @@ use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _};
 use twoticks_core::clock::Time;
+use twoticks_core::message::BACKDATED_MAX;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::digest::Table;
 use crate::embedded::filter::Filter;
-use crate::embedded::tables::{self, PIECE, engine_error, layout_error};
+use crate::embedded::pieces::{PIECE, Stored};
+use crate::embedded::tables::{engine_error, layout_error};
 use crate::error::Error;
 use crate::layout::{self, LayoutError, VALUE_VERSION};
 
 /// What a tombstone takes in its row.
-const BYTES: usize = 14;
+const BYTES: usize = 15;
+/// A row may have been touched so long before its span, in milliseconds: it was back-dated.
+const BEFORE: i64 = 2 * BACKDATED_MAX;
+/// The latest touch that can be told.
+const SINCE_MAX: i64 = (1 << 40) - 1;
 /// What these tables are called, before their epoch.
 pub(crate) const NAME: &str = "tombstones-";
 
@@ -85,10 +91,10 @@ impl Tombstones {
         let mut buckets: BTreeMap<[u8; 2], Vec<[u8; BYTES]>> = BTreeMap::new();
         for (of, touched) in stones {
             let (bucket, rest) = of.split();
-            let since = touched.0 - self.epoch * PIECE;
-            let since = u32::try_from(since.max(0)).unwrap_or(u32::MAX);
+            let since = (touched.0 - self.epoch * PIECE + BEFORE).clamp(0, SINCE_MAX);
+            let [_, _, _, since @ ..] = since.to_be_bytes();
             let mut stone = [0; BYTES];
-            let parts = rest.into_iter().chain(since.to_be_bytes());
+            let parts = rest.into_iter().chain(since);
             stone.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
             buckets.entry(bucket).or_default().push(stone);
         }
@@ -179,7 +185,7 @@ impl StoneRows {
 }
 
 impl Iterator for StoneRows {
-    type Item = Result<tables::Stored, Error>;
+    type Item = Result<Stored, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -210,11 +216,11 @@ fn hash_of([a, b]: [u8; 2], stone: &[u8; BYTES]) -> u64 {
 }
 
 fn key_of(stone: &[u8; BYTES]) -> [u8; 10] {
-    let [key @ .., _, _, _, _] = *stone;
+    let [key @ .., _, _, _, _, _] = *stone;
     key
 }
 
 fn touched_of(stone: &[u8; BYTES], epoch: i64) -> Time {
-    let [.., a, b, c, d] = *stone;
-    Time(epoch * PIECE + i64::from(u32::from_be_bytes([a, b, c, d])))
+    let [.., a, b, c, d, e] = *stone;
+    Time(epoch * PIECE - BEFORE + i64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
 }

@@ -17,14 +17,15 @@ use twoticks_core::clock::Time;
 use twoticks_core::event::{Button, ButtonKind, TapEvent};
 use twoticks_core::fold::{self, Rows, Touched};
 use twoticks_core::ids::{ChannelId, Text};
-use twoticks_core::message::{Message, MessageKey};
+use twoticks_core::message::{BACKDATED_MAX, Message, MessageKey};
 use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Filing, Measure, Totals};
 
 use crate::embedded::cells::Cells;
 use crate::embedded::memory::Memory;
+use crate::embedded::pieces::Found;
 use crate::embedded::recent::Recent;
-use crate::embedded::tables::{Found, Tables, engine_error, layout_error};
+use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::entry::Work;
 use crate::error::Error;
 use crate::journal::Position;
@@ -138,7 +139,7 @@ impl Young {
             self.channels.clear();
         }
         while let Some(event) = work.events.get(self.folded) {
-            let accepted = self.latest;
+            let accepted = work.accepted.max(self.latest.plus(-BACKDATED_MAX));
             let outcome = fold::apply(&mut Fold { young: self, tables, folder }, accepted, event)?;
             self.folded += 1;
             self.counters.count(outcome);

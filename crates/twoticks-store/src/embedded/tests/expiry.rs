@@ -6,7 +6,8 @@ use twoticks_core::ids::Hash;
 
 use super::generations::Still;
 use super::*;
-use crate::embedded::tables::{FORMAT, Found, PIECE};
+use crate::embedded::pieces::{Found, PIECE};
+use crate::embedded::tables::FORMAT;
 use crate::ledger::Kind;
 use crate::snapshot::Header;
 use crate::suite::told::{at, batch, message, opt_in, send, text};
@@ -14,7 +15,7 @@ use crate::suite::told::{at, batch, message, opt_in, send, text};
 /// How many days lie between two entries.
 const APART: i64 = 3;
 /// For longer than tombstones are kept.
-const DAYS: i64 = 290;
+const DAYS: i64 = 340;
 
 fn day(day: i64) -> Time {
     at(0).plus(day * DAY)
@@ -85,14 +86,14 @@ async fn what_expires_changes_nothing_that_can_be_asked_for() {
         .slot
         .with(|tables| Ok((tables.pieces().len(), tables.tombstones().len())))
         .unwrap();
-    assert!((4..=5).contains(&pieces), "{pieces}");
-    assert!((12..=13).contains(&tombstones), "{tombstones}");
+    assert!((7..=8).contains(&pieces), "{pieces}");
+    assert!((11..=13).contains(&tombstones), "{tombstones}");
 }
 
 #[tokio::test]
 async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
     let mut still = Still::new();
-    for today in (0..120).step_by(usize::try_from(APART).unwrap()) {
+    for today in (0..180).step_by(usize::try_from(APART).unwrap()) {
         still.take(told_on(today)).await;
         commit(&mut still);
     }
@@ -132,7 +133,7 @@ async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
     fresh.young = Young::new(&Memory::of(0), position, still.young.latest);
     assert_eq!(fresh.digest(), digest);
     // And both go on alike.
-    for today in (120..200).step_by(usize::try_from(APART).unwrap()) {
+    for today in (180..260).step_by(usize::try_from(APART).unwrap()) {
         fresh.fold(&told_on(today)).unwrap();
         still.take(told_on(today)).await;
     }

@@ -1,0 +1,338 @@
+//! Messages and taps in pieces by when they were touched last: found, merged, expired.
+//!
+//! A row that is touched again is written into the newest piece, and what older pieces have of it
+//! no longer counts. What always holds: what is over is dropped as a whole, after its tombstones
+//! are on disk, and not while somebody reads a moment that has it ([`Tables::hold`]).
+
+use std::cmp::Reverse;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _, Slice, Snapshot};
+use twoticks_core::clock::{DAY, Time};
+use twoticks_core::ids::ChannelId;
+use twoticks_core::message::{BACKDATED_MAX, STATE_KEPT, TOMBSTONE_KEPT};
+
+use crate::digest::Table;
+use crate::embedded::filter::Filter;
+use crate::embedded::tables::{Tables, engine_error, layout_error};
+use crate::embedded::tombstones::{Fingerprint, Tombstones};
+use crate::error::Error;
+use crate::layout;
+
+/// Milliseconds of acceptance time that one piece covers.
+pub(crate) const PIECE: i64 = 15 * DAY;
+/// How many states become tombstones at a time.
+const EXPIRE_STEP: usize = 1 << 20;
+/// How many messages are taken into a filter at a time.
+const FILTER_STEP: usize = 65_536;
+
+/// Pieces, the newest first.
+pub(crate) type Pieces = Arc<Vec<Piece>>;
+
+/// What was touched last within one span of acceptance time.
+#[derive(Clone)]
+pub(crate) struct Piece {
+    /// Which span: the time divided by [`PIECE`].
+    pub(crate) epoch: i64,
+    pub(crate) messages: Keyspace,
+    pub(crate) taps: Keyspace,
+    /// Which messages and taps it may have.
+    pub(crate) filter: Arc<Filter>,
+}
+
+/// What the tables know of a message or a tap.
+pub(crate) enum Found {
+    Row(Slice),
+    /// Only when it was touched last.
+    Tombstone(Time),
+}
+
+/// Where to go on making tombstones: the epoch of the piece, its table, behind which key.
+pub(crate) type ExpireAt = Option<(i64, Table, Option<Slice>)>;
+
+/// Where to go on making filters: behind this key of the piece with this epoch.
+pub(crate) type FillFrom = Option<(i64, Slice)>;
+
+/// A row as it is stored.
+pub(crate) type Stored = (Slice, Slice);
+
+/// What the keyspaces of a piece are called, before its epoch.
+pub(super) const MESSAGES: &str = "messages-";
+pub(super) const TAPS: &str = "taps-";
+
+impl Piece {
+    pub(super) fn open(db: &Database, epoch: i64, filter: Filter) -> fjall::Result<Self> {
+        let keyspace =
+            |name: &str| db.keyspace(&format!("{name}{epoch}"), KeyspaceCreateOptions::default);
+        let (messages, taps) = (keyspace(MESSAGES)?, keyspace(TAPS)?);
+        Ok(Self { epoch, messages, taps, filter: Arc::new(filter) })
+    }
+}
+
+impl Tables {
+    /// The pieces that there are now.
+    pub(crate) fn pieces(&self) -> Pieces {
+        Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The newest piece, made if there is none for `latest`.
+    pub(super) fn newest(&self, latest: Time) -> Result<Piece, Error> {
+        let epoch = latest.0.div_euclid(PIECE);
+        match self.pieces().first().filter(|piece| piece.epoch >= epoch) {
+            Some(piece) => Ok(piece.clone()),
+            None => self.piece(epoch),
+        }
+    }
+
+    /// The piece with this epoch, made if it is not there.
+    pub(super) fn piece(&self, epoch: i64) -> Result<Piece, Error> {
+        if let Some(piece) = self.pieces().iter().find(|piece| piece.epoch == epoch) {
+            return Ok(piece.clone());
+        }
+        let piece = Piece::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
+        let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::clone(&pieces);
+        all.push(piece.clone());
+        all.sort_unstable_by_key(|piece| Reverse(piece.epoch));
+        *pieces = Arc::new(all);
+        Ok(piece)
+    }
+
+    /// The tables of tombstones that there are now, the newest first.
+    pub(crate) fn tombstones(&self) -> Arc<[Tombstones]> {
+        Arc::clone(&self.tombstones.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The tombstones with this epoch, made if they are not there.
+    pub(super) fn tombstones_of(&self, epoch: i64) -> Result<Tombstones, Error> {
+        if let Some(found) = self.tombstones().iter().find(|found| found.epoch == epoch) {
+            return Ok(found.clone());
+        }
+        let made = Tombstones::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
+        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = tombstones.to_vec();
+        all.push(made.clone());
+        all.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
+        *tombstones = all.into();
+        Ok(made)
+    }
+
+    /// Puts tombstones, as if their states had expired.
+    #[cfg(test)]
+    pub(crate) fn bury(&self, epoch: i64, stones: &[(Fingerprint, Time)]) -> Result<(), Error> {
+        self.tombstones_of(epoch)?.put(&self.db, stones)
+    }
+
+    /// Does a step of what is due when everything up to `latest` is committed: pieces whose states
+    /// have expired become tombstones and are dropped, and so are tombstones whose time is over
+    /// (counting rule 12). `at` is where it is. `false` when there is nothing left to do. Nothing
+    /// that can be asked for changes by it.
+    pub(crate) fn expire(&self, at: &mut ExpireAt, latest: Time) -> Result<bool, Error> {
+        let is_over = |epoch: i64, kept: i64| (epoch + 1) * PIECE + kept + BACKDATED_MAX < latest.0;
+        let kept = STATE_KEPT + TOMBSTONE_KEPT;
+        if let Some(old) = self.tombstones().iter().find(|old| is_over(old.epoch, kept)) {
+            let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+            let left = tombstones.iter().filter(|other| other.epoch != old.epoch).cloned();
+            *tombstones = left.collect();
+            drop(tombstones);
+            self.db.delete_keyspace(old.rows.clone()).map_err(engine_error)?;
+            return Ok(true);
+        }
+        let pieces = self.pieces();
+        let Some(piece) = pieces.iter().rev().find(|piece| is_over(piece.epoch, STATE_KEPT)) else {
+            return Ok(false);
+        };
+        let going_on = at.take().filter(|(epoch, ..)| *epoch == piece.epoch);
+        let (_, table, from) = going_on.unwrap_or((piece.epoch, Table::Messages, None));
+        let rows = if table == Table::Messages { &piece.messages } else { &piece.taps };
+        let start = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut stones, mut last) = (Vec::new(), None);
+        for guard in rows.range::<Slice, _>((start, Bound::Unbounded)).take(EXPIRE_STEP) {
+            let (key, value) = guard.into_inner().map_err(engine_error)?;
+            let touched = layout::touched(&value);
+            let touched = touched.map_err(|error| layout_error(error, Path::new("ledger")))?;
+            stones.push((Fingerprint::of(table, &key), touched));
+            last = Some(key);
+        }
+        let is_end = stones.len() < EXPIRE_STEP;
+        if !stones.is_empty() {
+            self.tombstones_of(piece.epoch)?.put(&self.db, &stones)?;
+        }
+        if !is_end {
+            *at = Some((piece.epoch, table, last));
+        } else if table == Table::Messages {
+            *at = Some((piece.epoch, Table::Taps, None));
+        } else {
+            let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::strong_count(&self.opened) > 1 {
+                // Somebody is reading a moment that has it: it goes when the next span is over.
+                return Ok(false);
+            }
+            let left = all.iter().filter(|other| other.epoch != piece.epoch).cloned();
+            *all = Arc::new(left.collect());
+            drop(all);
+            for keyspace in [&piece.messages, &piece.taps] {
+                self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
+            }
+            tracing::info!(ledger.epoch = piece.epoch, "states expired, their tombstones stay");
+        }
+        Ok(true)
+    }
+
+    /// What is known of a message.
+    pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        let fingerprint = Fingerprint::of(Table::Messages, key);
+        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
+            if let Some(value) = piece.messages.get(key).map_err(engine_error)? {
+                return Ok(Some(Found::Row(value)));
+            }
+        }
+        self.tombstone(fingerprint)
+    }
+
+    /// What is known of a tap.
+    pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        let fingerprint = Fingerprint::of(Table::Taps, key);
+        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
+            if let Some(value) = piece.taps.get(key).map_err(engine_error)? {
+                return Ok(Some(Found::Row(value)));
+            }
+        }
+        self.tombstone(fingerprint)
+    }
+
+    pub(super) fn tombstone(&self, of: Fingerprint) -> Result<Option<Found>, Error> {
+        for tombstones in self.tombstones().iter() {
+            if let Some(touched) = tombstones.find(of)? {
+                return Ok(Some(Found::Tombstone(touched)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on making the filters of what was in the tables when they were opened, from the
+    /// message behind `from`; where to go on after that, if there is more to do.
+    pub(crate) fn fill_filters(&self, from: &FillFrom) -> Result<Option<FillFrom>, Error> {
+        let (pieces, tombstones) = (self.pieces(), self.tombstones());
+        let filters = pieces.iter().map(|piece| &piece.filter);
+        let filters = filters.chain(tombstones.iter().map(|tombstones| &tombstones.filter));
+        // Beyond that the engine has to be asked for what the oldest have.
+        if filters.map(|filter| filter.bytes()).sum::<usize>() > self.filter_bytes_max {
+            return Ok(None);
+        }
+        let behind =
+            |epoch| from.as_ref().filter(|(of, _)| *of == epoch).map(|(_, key)| key.clone());
+        if let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) {
+            let start = behind(piece.epoch).map_or(Bound::Unbounded, Bound::Excluded);
+            let (mut hashes, mut last) = (Vec::with_capacity(FILTER_STEP), None);
+            let rows = piece.messages.range::<Slice, _>((start, Bound::Unbounded));
+            for guard in rows.take(FILTER_STEP) {
+                let key = guard.key().map_err(engine_error)?;
+                hashes.push(Fingerprint::of(Table::Messages, &key).hash());
+                last = Some((piece.epoch, key));
+            }
+            let is_end = hashes.len() < FILTER_STEP;
+            if is_end {
+                // Taps are few beside the messages.
+                for guard in piece.taps.iter() {
+                    let key = guard.key().map_err(engine_error)?;
+                    hashes.push(Fingerprint::of(Table::Taps, &key).hash());
+                }
+            }
+            piece.filter.insert(hashes.into_iter());
+            if is_end {
+                piece.filter.finish();
+            }
+            return Ok(Some(last.filter(|_| !is_end)));
+        }
+        let Some(tombstones) = tombstones.iter().find(|it| !it.filter.is_complete()) else {
+            return Ok(None);
+        };
+        let from = behind(tombstones.epoch).and_then(|key| <[u8; 2]>::try_from(&*key).ok());
+        let (hashes, next) = tombstones.hashes(&self.db, from, FILTER_STEP)?;
+        tombstones.filter.insert(hashes.into_iter());
+        if next.is_none() {
+            tombstones.filter.finish();
+        }
+        Ok(Some(next.map(|bucket| (tombstones.epoch, Slice::from(bucket)))))
+    }
+
+    /// The messages of a channel, sorted by key.
+    pub(crate) fn messages_of(&self, channel: &ChannelId) -> Merged {
+        let prefix = layout::channel(channel);
+        let (pieces, snapshot) = self.moment();
+        Merged::new(pieces.iter().map(|piece| snapshot.prefix(&piece.messages, &prefix)).collect())
+    }
+
+    /// The taps of a channel, sorted by key.
+    pub(crate) fn taps_of(&self, channel: &ChannelId) -> Merged {
+        let prefix = layout::channel(channel);
+        let (pieces, snapshot) = self.moment();
+        Merged::new(pieces.iter().map(|piece| snapshot.prefix(&piece.taps, &prefix)).collect())
+    }
+
+    /// As [`Tables::moment`]; as long as the third is held, no piece is dropped.
+    pub(crate) fn hold(&self) -> (Pieces, Snapshot, Arc<()>) {
+        let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let (held, pieces) = (Arc::clone(&self.opened), Arc::clone(&pieces));
+        (pieces, self.db.snapshot(), held)
+    }
+
+    /// The pieces and a snapshot of the same moment.
+    pub(crate) fn moment(&self) -> (Pieces, Snapshot) {
+        // A piece that is made between the two has nothing in it that the snapshot could see.
+        let pieces = self.pieces();
+        (pieces, self.db.snapshot())
+    }
+}
+
+/// The rows of several pieces, sorted by key; of several with the same key that of the newest.
+pub(crate) struct Merged {
+    /// The newest first.
+    pieces: Vec<(fjall::Iter, Option<Stored>)>,
+    started: bool,
+}
+
+impl Merged {
+    /// `pieces`, the newest first.
+    pub(crate) fn new(pieces: Vec<fjall::Iter>) -> Self {
+        let pieces = pieces.into_iter().map(|piece| (piece, None)).collect();
+        Self { pieces, started: false }
+    }
+
+    fn step(&mut self) -> Result<Option<Stored>, Error> {
+        let next = |iter: &mut fjall::Iter| {
+            iter.next().map(fjall::Guard::into_inner).transpose().map_err(engine_error)
+        };
+        if !std::mem::replace(&mut self.started, true) {
+            for (iter, head) in &mut self.pieces {
+                *head = next(iter)?;
+            }
+        }
+        let heads = self.pieces.iter().filter_map(|(_, head)| head.as_ref());
+        // Of equal keys `min_by` takes the first, which is the newest.
+        let Some(key) = heads.map(|(key, _)| key).min().cloned() else { return Ok(None) };
+        let mut found = None;
+        for (iter, head) in &mut self.pieces {
+            if let Some(row) = head.take_if(|(other, _)| *other == key) {
+                found.get_or_insert(row);
+                *head = next(iter)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Iterator for Merged {
+    type Item = Result<Stored, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().transpose();
+        if step.as_ref().is_some_and(Result::is_err) {
+            self.pieces.clear();
+        }
+        step
+    }
+}
