@@ -131,6 +131,10 @@ impl Tables {
     /// that can be asked for changes by it.
     pub(crate) fn expire(&self, at: &mut ExpireAt, latest: Time) -> Result<bool, Error> {
         let is_over = |epoch: i64, kept: i64| (epoch + 1) * PIECE + kept + BACKDATED_MAX < latest.0;
+        if Arc::strong_count(&self.opened) > 1 {
+            // Somebody is reading a moment: what is over goes when the next span is.
+            return Ok(false);
+        }
         let kept = STATE_KEPT + TOMBSTONE_KEPT;
         if let Some(old) = self.tombstones().iter().find(|old| is_over(old.epoch, kept)) {
             let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
@@ -170,13 +174,16 @@ impl Tables {
                 // Somebody is reading a moment that has it: it goes when the next span is over.
                 return Ok(false);
             }
-            let left = all.iter().filter(|other| other.epoch != piece.epoch).cloned();
+            let epoch = piece.epoch;
+            let left = all.iter().filter(|other| other.epoch != epoch).cloned();
             *all = Arc::new(left.collect());
-            drop(all);
+            // Under the lock, so that who holds a moment does not see half of it.
             for keyspace in [&piece.messages, &piece.taps] {
                 self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
             }
-            tracing::info!(ledger.epoch = piece.epoch, "states expired, their tombstones stay");
+            drop(pieces);
+            drop(all);
+            tracing::info!(ledger.epoch = epoch, "states expired, their tombstones stay");
         }
         Ok(true)
     }

@@ -326,9 +326,17 @@ impl World {
         drop(orders.as_ref().unwrap().send(Order::Flush));
     }
 
+    /// As long as it is held nothing expires: a copy is no moment, and of what is dropped while it
+    /// is made it would have one half.
+    fn hold(&self) -> Option<Arc<()>> {
+        let held = self.ledger().kept.shared.slot.with(|tables| Ok(tables.hold().2));
+        held.ok()
+    }
+
     fn remember(&mut self) {
         self.runtime.block_on(self.ledger().kept.flush()).unwrap();
         let image = in_memory();
+        let _held = self.hold();
         images::copy(&self.tables(), image.path()).unwrap();
         if self.remembered.len() == REMEMBERED_MAX {
             self.remembered.remove(0);
@@ -378,6 +386,7 @@ impl World {
                 self.order_flush();
             }
             let copied = tempfile::tempdir_in(self.home.path()).unwrap();
+            let _held = self.hold();
             images::copy(&self.tables(), copied.path()).unwrap();
             image = Some(copied);
         }
