@@ -14,7 +14,6 @@ use twoticks_core::RULES_VERSION;
 
 use crate::embedded::fold::{Note, Shared};
 use crate::embedded::memory::Memory;
-use crate::embedded::pieces::CHANGING_MARK;
 use crate::embedded::refold::refold;
 use crate::embedded::tables::{self, Meta, Slot, Tables};
 use crate::embedded::young::Young;
@@ -167,8 +166,7 @@ fn headless(ledger: &Path) -> Result<Option<PathBuf>, Error> {
 
 /// As [`open`]; those that were found damaged while they were used are not opened.
 fn open_marked(ledger: &Path, keys: &Keys, memory: &Memory) -> Result<(Tables, Meta), Error> {
-    let is_marked = |mark| ledger.with_file_name(mark).exists();
-    if is_marked(DAMAGED_MARK) || is_marked(CHANGING_MARK) {
+    if ledger.with_file_name(DAMAGED_MARK).exists() {
         return Err(Error::Corrupt {
             what: "it was found while it was used".to_owned(),
             place: ledger.to_owned(),
@@ -241,13 +239,9 @@ fn make_again(
     }
     rename(&new, ledger).map_err(making)?;
     File::open(data).and_then(|data| data.sync_all()).map_err(making)?;
-    for mark in [DAMAGED_MARK, CHANGING_MARK] {
-        match std::fs::remove_file(ledger.with_file_name(mark)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(making(error));
-            }
-            _ => {}
-        }
+    match std::fs::remove_file(ledger.with_file_name(DAMAGED_MARK)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(making(error)),
+        _ => {}
     }
     open(ledger, keys, memory)
 }

@@ -28,9 +28,6 @@ const EXPIRE_STEP: usize = 1 << 20;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
 
-/// What stands beside the tables while one is made or dropped.
-pub(super) const CHANGING_MARK: &str = "ledger.is-changing";
-
 /// Pieces, the newest first.
 pub(crate) type Pieces = Arc<Vec<Piece>>;
 
@@ -94,26 +91,13 @@ impl Tables {
         if let Some(piece) = self.pieces().iter().find(|piece| piece.epoch == epoch) {
             return Ok(piece.clone());
         }
-        let piece = self.changing(|| Piece::open(&self.db, epoch, Filter::complete()))?;
+        let piece = Piece::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
         all.push(piece.clone());
         all.sort_unstable_by_key(|piece| Reverse(piece.epoch));
         *pieces = Arc::new(all);
         Ok(piece)
-    }
-
-    /// Makes or drops a table of the engine, which does not open again if the process dies in the
-    /// middle of it: the mark has the next start make the tables again.
-    fn changing<T>(&self, change: impl FnOnce() -> fjall::Result<T>) -> Result<T, Error> {
-        let mark = self.folder.with_file_name(CHANGING_MARK);
-        let marking = |error| Error::io("marking a change of the ledger's tables", error);
-        std::fs::File::create(&mark).and_then(|it| it.sync_all()).map_err(marking)?;
-        let changed = change().map_err(engine_error)?;
-        match std::fs::remove_file(&mark) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(marking(error)),
-            _ => Ok(changed),
-        }
     }
 
     /// The tables of tombstones that there are now, the newest first.
@@ -126,7 +110,7 @@ impl Tables {
         if let Some(found) = self.tombstones().iter().find(|found| found.epoch == epoch) {
             return Ok(found.clone());
         }
-        let made = self.changing(|| Tombstones::open(&self.db, epoch, Filter::complete()))?;
+        let made = Tombstones::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
         let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = tombstones.to_vec();
         all.push(made.clone());
@@ -157,7 +141,7 @@ impl Tables {
             let left = tombstones.iter().filter(|other| other.epoch != old.epoch).cloned();
             *tombstones = left.collect();
             drop(tombstones);
-            self.changing(|| self.db.delete_keyspace(old.rows.clone()))?;
+            self.db.delete_keyspace(old.rows.clone()).map_err(engine_error)?;
             return Ok(true);
         }
         let pieces = self.pieces();
@@ -195,7 +179,7 @@ impl Tables {
             *all = Arc::new(left.collect());
             // Under the lock, so that who holds a moment does not see half of it.
             for keyspace in [&piece.messages, &piece.taps] {
-                self.changing(|| self.db.delete_keyspace(keyspace.clone()))?;
+                self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
             }
             drop(pieces);
             drop(all);

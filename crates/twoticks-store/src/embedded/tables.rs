@@ -45,8 +45,6 @@ pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is
 
 /// The tables of an open engine.
 pub(crate) struct Tables {
-    /// Beside it is the mark that its tables are being made or dropped.
-    pub(super) folder: PathBuf,
     pub(super) db: Database,
     pub(super) pieces: RwLock<Pieces>,
     /// The most memory for filters.
@@ -105,7 +103,6 @@ impl Tables {
             pieces.sort_unstable_by_key(|piece| Reverse(piece.epoch));
             tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
             Ok(Self {
-                folder: folder.to_owned(),
                 pieces: RwLock::new(Arc::new(pieces)),
                 filter_bytes_max: memory.filters,
                 tombstones: RwLock::new(tombstones.into()),
