@@ -28,6 +28,9 @@ const EXPIRE_STEP: usize = 1 << 20;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
 
+/// What the guard is called, before its number; nothing is in it.
+const GUARD: &str = "guard-";
+
 /// Pieces, the newest first.
 pub(crate) type Pieces = Arc<Vec<Piece>>;
 
@@ -100,6 +103,27 @@ impl Tables {
         Ok(piece)
     }
 
+    /// Drops tables of the engine. It numbers them, gives the number above the highest that it finds
+    /// when it is opened, and after a kill its sequence numbers can be lower than those under which
+    /// it noted a removal: of a table with a number for the second time half of the settings are
+    /// gone then, and nothing opens any more. So a guard is made first, which has a number above all
+    /// others, and the last guard goes as well.
+    fn delete(&self, keyspaces: &[&Keyspace]) -> Result<(), Error> {
+        let number = |name: &str| name.strip_prefix(GUARD).and_then(|it| it.parse::<u64>().ok());
+        let names = self.db.list_keyspace_names();
+        let guards: Vec<u64> = names.iter().filter_map(|name| number(name)).collect();
+        let open = |guard: u64| {
+            let name = format!("{GUARD}{guard}");
+            self.db.keyspace(&name, KeyspaceCreateOptions::default).map_err(engine_error)
+        };
+        open(guards.iter().max().map_or(0, |last| last + 1))?;
+        let old = guards.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        for keyspace in keyspaces.iter().copied().chain(&old) {
+            self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
+        }
+        Ok(())
+    }
+
     /// The tables of tombstones that there are now, the newest first.
     pub(crate) fn tombstones(&self) -> Arc<[Tombstones]> {
         Arc::clone(&self.tombstones.read().unwrap_or_else(PoisonError::into_inner))
@@ -141,7 +165,7 @@ impl Tables {
             let left = tombstones.iter().filter(|other| other.epoch != old.epoch).cloned();
             *tombstones = left.collect();
             drop(tombstones);
-            self.db.delete_keyspace(old.rows.clone()).map_err(engine_error)?;
+            self.delete(&[&old.rows])?;
             return Ok(true);
         }
         let pieces = self.pieces();
@@ -178,9 +202,7 @@ impl Tables {
             let left = all.iter().filter(|other| other.epoch != epoch).cloned();
             *all = Arc::new(left.collect());
             // Under the lock, so that who holds a moment does not see half of it.
-            for keyspace in [&piece.messages, &piece.taps] {
-                self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
-            }
+            self.delete(&[&piece.messages, &piece.taps])?;
             drop(pieces);
             drop(all);
             tracing::info!(ledger.epoch = epoch, "states expired, their tombstones stay");
