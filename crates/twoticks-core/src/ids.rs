@@ -1,6 +1,7 @@
 //! Names of things: channels, numbers, templates, and the keyed hashes that stand for people.
 
 use std::fmt;
+use std::hash::{self, Hasher};
 use std::sync::Arc;
 
 use serde::de::{Deserializer, Visitor};
@@ -26,7 +27,7 @@ fn invalid(what: &'static str, value: &str, rule: &'static str) -> InvalidId {
 ///
 /// **Invariant:** 1 to 128 characters of visible ASCII, so that it can be part of a key (no byte
 /// below 0x21), a log field and part of a URL.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct ChannelId(Arc<str>);
 
 impl ChannelId {
@@ -52,7 +53,7 @@ impl ChannelId {
 /// A business phone number, the one that sends.
 ///
 /// **Invariant:** 1 to 32 ASCII digits, no `+`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct PhoneNumber(Arc<str>);
 
 impl PhoneNumber {
@@ -89,7 +90,7 @@ impl PhoneNumber {
 ///
 /// **Invariant:** at most [`Text::BYTES_MAX`] bytes, no control character, so that it can end in
 /// a key.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct Text(Arc<str>);
 
 impl Text {
@@ -132,6 +133,17 @@ impl Text {
 
 macro_rules! text_like {
     ($($name:ident),*) => {$(
+        // By hand, because what is shared need not be read to be equal.
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+            }
+        }
+        impl hash::Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                hash::Hash::hash(&self.0, state);
+            }
+        }
         // By hand, because every row has some: the ways of serde's attributes copy each text once
         // more, both in and out.
         impl Serialize for $name {

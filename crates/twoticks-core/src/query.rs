@@ -1,6 +1,7 @@
 //! What can be asked of a ledger, and how cells become points.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +135,27 @@ impl<'a> Series<'a> {
         {
             let sum = self.sums.entry((window, subject)).or_default();
             *sum = std::mem::take(sum).checked_add(totals).ok_or(Overflow)?;
+        }
+        Ok(())
+    }
+
+    /// Adds sums of the window with this index, as [`Query::window`] says it, and of a subject that
+    /// is asked for, as [`Query::subject`] says it.
+    ///
+    /// # Errors
+    /// [`Overflow`] if a sum leaves the range of `i64`.
+    pub fn add_to(
+        &mut self,
+        window: usize,
+        subject: Subject,
+        totals: Totals,
+    ) -> Result<(), Overflow> {
+        match self.sums.entry((window, subject)) {
+            Entry::Vacant(place) => drop(place.insert(totals)),
+            Entry::Occupied(mut sum) => {
+                let added = std::mem::take(sum.get_mut()).checked_add(&totals);
+                sum.insert(added.ok_or(Overflow)?);
+            }
         }
         Ok(())
     }

@@ -169,8 +169,13 @@ pub(crate) struct Place {
 impl Place {
     /// The atom that it is at, on `day`.
     pub(crate) fn atom(&self, day: i32) -> Atom {
-        Atom(day.wrapping_mul(ATOMS).wrapping_add(i32::from(self.quarter)))
+        atom(day, self.quarter)
     }
+}
+
+/// The atom that a quarter of an hour of a day is.
+pub(crate) fn atom(day: i32, quarter: u8) -> Atom {
+    Atom(day.wrapping_mul(ATOMS).wrapping_add(i32::from(quarter)))
 }
 
 /// A row that is being changed.
@@ -184,14 +189,14 @@ pub(crate) struct Day {
 impl Day {
     /// Reads what [`Day::encode`] wrote.
     pub(crate) fn decode(row: &[u8]) -> Result<Self, LayoutError> {
-        let mut reader = Reader::new(row)?;
+        let names = Names::of(row)?;
         let mut cells = BTreeMap::new();
-        while let Some(cell) = reader.next() {
+        for cell in names.cells(row)? {
             let Cell { quarter, side, what, campaign, sums } = cell?;
-            let campaign = campaign.and_then(|index| reader.campaigns.get(index)).cloned();
+            let campaign = campaign.and_then(|index| names.campaigns.get(index)).cloned();
             cells.insert(Place { quarter, side, what, campaign }, sums);
         }
-        Ok(Self { extras: reader.extras, cells })
+        Ok(Self { extras: names.extras, cells })
     }
 
     /// Adds `change`, whose extras `extras` names, to a cell; `false`, and nothing is changed, if
@@ -326,19 +331,21 @@ pub(crate) struct Cell {
     pub(crate) sums: Sums,
 }
 
-/// Reads a row, cell by cell.
-pub(crate) struct Reader<'a> {
+/// What the cells of a row name. The rows of a subject mostly name the same, so that those of one
+/// can stand for those of the next.
+#[derive(Default)]
+pub(crate) struct Names {
     pub(crate) extras: Vec<Extra>,
-    pub(crate) campaigns: Vec<Text>,
-    rest: &'a [u8],
-    left: u64,
+    campaigns: Vec<Text>,
+    /// As they stand in the row; empty for no row's.
+    bytes: Vec<u8>,
 }
 
-impl<'a> Reader<'a> {
-    /// `row` is what stands behind the version byte.
-    pub(crate) fn new(row: &'a [u8]) -> Result<Self, LayoutError> {
+impl Names {
+    /// Those of `row`, which is what stands behind the version byte.
+    pub(crate) fn of(row: &[u8]) -> Result<Self, LayoutError> {
         let mut rest = row;
-        let read = |rest: &mut &'a [u8]| {
+        let read = |rest: &mut &[u8]| {
             let mut extras = Vec::new();
             for _ in 0..get(rest)? {
                 extras.push(get_extra(rest)?);
@@ -347,12 +354,34 @@ impl<'a> Reader<'a> {
             for _ in 0..get(rest)? {
                 campaigns.push(get_text(rest)?);
             }
-            Some((extras, campaigns, get(rest)?))
+            Some((extras, campaigns))
         };
-        let (extras, campaigns, left) = read(&mut rest).ok_or(LayoutError::Row)?;
-        Ok(Self { extras, campaigns, rest, left })
+        let (extras, campaigns) = read(&mut rest).ok_or(LayoutError::Row)?;
+        let bytes = row.get(..row.len() - rest.len()).unwrap_or_default().to_vec();
+        Ok(Self { extras, campaigns, bytes })
     }
 
+    /// Whether they are those of `row` as well.
+    pub(crate) fn are_of(&self, row: &[u8]) -> bool {
+        // They say themselves where they end.
+        !self.bytes.is_empty() && row.starts_with(&self.bytes)
+    }
+
+    /// The cells of `row`, which names these.
+    pub(crate) fn cells<'a>(&self, row: &'a [u8]) -> Result<Cells<'a>, LayoutError> {
+        let mut rest = row.get(self.bytes.len()..).ok_or(LayoutError::Row)?;
+        let left = get(&mut rest).ok_or(LayoutError::Row)?;
+        Ok(Cells { rest, left })
+    }
+}
+
+/// Reads the cells of a row.
+pub(crate) struct Cells<'a> {
+    rest: &'a [u8],
+    left: u64,
+}
+
+impl Cells<'_> {
     fn cell(&mut self) -> Option<Cell> {
         let rest = &mut self.rest;
         let (&[quarter, file, ..], behind) = (rest.first_chunk::<2>()?, rest.get(2..)?);
@@ -374,7 +403,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Iterator for Reader<'_> {
+impl Iterator for Cells<'_> {
     type Item = Result<Cell, LayoutError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -11,6 +11,7 @@
 //! LEB128, times and codes zigzag; claims and prices are postcard behind their length. Read back,
 //! events that named the same share it in memory, too.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use twoticks_core::clock::Time;
 use twoticks_core::event::{Claim, Event, MessageEvent, Pricing, Status};
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::varint::{get, get_signed, put, put_signed};
 
@@ -79,9 +80,22 @@ impl<T: PartialEq + std::hash::Hash> Names<T> {
 }
 
 fn hash(of: &impl std::hash::Hash) -> u64 {
-    let mut hasher = Xxh3::new();
-    of.hash(&mut hasher);
-    hasher.digest()
+    let mut chain = Chain(0);
+    of.hash(&mut chain);
+    chain.finish()
+}
+
+/// Hashes each part on top of those before: parts are short, and there is no state to set up.
+struct Chain(u64);
+
+impl Hasher for Chain {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Puts `events` behind `out`.

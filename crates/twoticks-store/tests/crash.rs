@@ -144,7 +144,7 @@ async fn records_days_until_it_is_killed(folder: &Path, round: u32) {
     let ledger = open_expiring(folder);
     for n in 0.. {
         let batch = child::batch(round, 0, n * 10, 10);
-        let hours = i64::from(round * LINES_MAX + n);
+        let hours = i64::from(round * ROUND_HOURS + n);
         let accepted = batch.accepted.plus(hours * 3_600 * SECOND);
         let body = String::from_utf8(batch.body.clone()).unwrap();
         let position = ledger.record(Batch { accepted, ..batch }).await.unwrap().position;
@@ -156,8 +156,8 @@ async fn records_days_until_it_is_killed(folder: &Path, round: u32) {
     }
 }
 
-/// How many hours a round has at most.
-const LINES_MAX: u32 = 1_000;
+/// After so many hours the next round begins, whether all of them were told or not.
+const ROUND_HOURS: u32 = 250;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_whose_journal_expires_is_whole_after_any_kill() {

@@ -17,6 +17,8 @@ use crate::layout::{self, CellTable};
 
 /// How many cells at the end of a subject are looked at before it is searched.
 const NEAR: usize = 8;
+/// Names that are kept for the next overlay; when there are more all are forgotten.
+const NAMES_MAX: usize = 16_384;
 
 /// Changes of cells, by subject.
 #[derive(Default)]
@@ -34,8 +36,11 @@ pub(crate) struct Subject {
     pub(crate) key: Vec<u8>,
     pub(crate) campaign: Option<Text>,
     name: Name,
-    /// Sorted by time and place, as [`pack`] has it: what comes concerns the end, mostly.
-    cells: Vec<(u64, Sums)>,
+    /// Time and place of each cell, as [`pack`] has them, sorted: what comes concerns the end,
+    /// mostly. Apart from the sums, so that a search reads one line of the processor's cache.
+    places: Vec<u64>,
+    /// The sums of the cell at the same index.
+    sums: Vec<Sums>,
 }
 
 enum Name {
@@ -98,6 +103,21 @@ impl Cells {
         sums.add(change, |extra| extras.of(extra));
     }
 
+    /// Forgets all changes and keeps the names: most of what comes next concerns the same.
+    pub(crate) fn clear(&mut self) {
+        let Self { numbers, templates, extras, count } = self;
+        let names = numbers.all.len() + templates.all.len() + extras.all.len();
+        if names > NAMES_MAX {
+            *self = Self::default();
+            return;
+        }
+        *count = 0;
+        for Subject { places, sums, .. } in numbers.all.iter_mut().chain(&mut templates.all) {
+            places.clear();
+            sums.clear();
+        }
+    }
+
     /// What the extras of changes are, by their indices.
     pub(crate) fn extras(&self) -> &[Extra] {
         &self.extras.all
@@ -112,7 +132,7 @@ impl Cells {
         subjects.by_key.iter().map(|(key, indices)| {
             let mut changes = Vec::new();
             for subject in indices.iter().filter_map(|index| subjects.at(*index)) {
-                for (place, sums) in &subject.cells {
+                for (place, sums) in subject.places.iter().zip(&subject.sums) {
                     let (atom, side, what) = unpack(*place);
                     let quarter = u8::try_from(atom.0.rem_euclid(day::ATOMS)).unwrap_or_default();
                     let place = Place { quarter, side, what, campaign: subject.campaign.clone() };
@@ -168,9 +188,10 @@ impl<'a> Changes<'a> {
     ) -> impl Iterator<Item = (Atom, u8, u8, Totals)> + use<'a> {
         let Self { subject, extras } = *self;
         let range = pack(from, 0, 0)..pack(to.max(from), 0, 0);
-        let first = subject.cells.partition_point(|(place, _)| *place < range.start);
-        let cells = subject.cells.get(first..).unwrap_or_default();
-        cells.iter().take_while(move |(place, _)| *place < range.end).map(move |(place, sums)| {
+        let first = subject.places.partition_point(|place| *place < range.start);
+        let places = subject.places.get(first..).unwrap_or_default();
+        let cells = places.iter().zip(subject.sums.get(first..).unwrap_or_default());
+        cells.take_while(move |(place, _)| **place < range.end).map(move |(place, sums)| {
             let (atom, side, what) = unpack(*place);
             (atom, side, what, sums.totals(extras))
         })
@@ -214,7 +235,8 @@ impl Subjects {
                 key: layout::number(channel, number),
                 campaign: None,
                 name: Name::Number(channel.clone(), number.clone()),
-                cells: Vec::new(),
+                places: Vec::new(),
+                sums: Vec::new(),
             });
         }
         self.get(self.last)
@@ -238,7 +260,8 @@ impl Subjects {
                 key: layout::template(channel, code, Some(language)),
                 campaign: campaign.cloned(),
                 name: Name::Template(channel.clone(), template.clone()),
-                cells: Vec::new(),
+                places: Vec::new(),
+                sums: Vec::new(),
             });
         }
         self.get(self.last)
@@ -268,20 +291,20 @@ impl Subjects {
 impl Subject {
     /// The sums at `place`; `count` counts those that are new.
     fn sums(&mut self, place: u64, count: &mut usize) -> &mut Sums {
-        let near = self.cells.len().saturating_sub(NEAR);
-        let late = self.cells.get(near..).unwrap_or_default();
-        let found = match late.iter().position(|(known, _)| *known >= place) {
+        let near = self.places.len().saturating_sub(NEAR);
+        let late = self.places.get(near..).unwrap_or_default();
+        let found = match late.iter().position(|known| *known >= place) {
             // It may be before those.
-            Some(0) if near > 0 => self.cells.partition_point(|(known, _)| *known < place),
+            Some(0) if near > 0 => self.places.partition_point(|known| *known < place),
             Some(index) => near + index,
-            None => self.cells.len(),
+            None => self.places.len(),
         };
-        if self.cells.get(found).is_none_or(|(known, _)| *known != place) {
+        if self.places.get(found) != Some(&place) {
             *count += 1;
-            self.cells.insert(found, (place, Sums::default()));
+            self.places.insert(found, place);
+            self.sums.insert(found, Sums::default());
         }
-        let (_, sums) = self.cells.get_mut(found).expect("it was found or has just been put");
-        sums
+        self.sums.get_mut(found).expect("it was found or has just been put")
     }
 
     fn hash(&self) -> u64 {

@@ -6,8 +6,8 @@
 //! known. It is nowhere stored: for what the tables have at the start it is made again in the
 //! background, and as long as it does not know all keys the engine is asked.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 /// Bits of a block, which is one line of the processor's cache.
 const BLOCK_BITS: u64 = 512;
@@ -17,12 +17,15 @@ const BITS_PER_KEY: usize = 12;
 /// How many of them are set in its block.
 const PROBES: u32 = 6;
 /// How many keys the first layer is made for; each that follows is four times as large.
-const FIRST_KEYS: usize = 1 << 16;
+const FIRST_KEYS: usize = 1 << 18;
+/// How many layers there can be: the last is for more keys than there is memory for.
+const LAYERS: usize = 12;
 
-/// Keys that may be there.
+/// Keys that may be there. Nobody waits for anybody: it is asked seven times for every message.
 #[derive(Default)]
 pub(crate) struct Filter {
-    layers: RwLock<Vec<Arc<Layer>>>,
+    /// Made in order, each when the one before is full.
+    layers: [OnceLock<Layer>; LAYERS],
     is_complete: AtomicBool,
 }
 
@@ -52,43 +55,34 @@ impl Filter {
 
     /// Takes keys in, by their hashes.
     pub(crate) fn insert(&self, hashes: impl Iterator<Item = u64>) {
-        let mut layer = self.newest();
+        let mut newest = self.layers().count().saturating_sub(1);
         for hash in hashes {
-            while layer.keys.fetch_add(1, Ordering::Relaxed) >= layer.keys_max {
-                layer = self.grow(layer.keys_max);
+            while self.layer(newest).is_full() && newest + 1 < LAYERS {
+                newest += 1;
             }
-            layer.insert(hash);
+            self.layer(newest).insert(hash);
         }
     }
 
     /// Whether a key with this hash may be there.
     pub(crate) fn may_have(&self, hash: u64) -> bool {
-        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
-        !self.is_complete() || layers.iter().rev().any(|layer| layer.may_have(hash))
+        !self.is_complete() || self.layers().any(|layer| layer.may_have(hash))
     }
 
     /// What it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
-        layers.iter().map(|layer| size_of_val(layer.blocks.as_slice())).sum()
+        self.layers().map(|layer| size_of_val(layer.blocks.as_slice())).sum()
     }
 
-    fn newest(&self) -> Arc<Layer> {
-        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
-        let newest = layers.last().cloned();
-        drop(layers);
-        newest.unwrap_or_else(|| self.grow(FIRST_KEYS / 4))
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().map_while(OnceLock::get)
     }
 
-    /// A layer above one for `keys_max` keys, unless somebody else has just made it.
-    fn grow(&self, keys_max: usize) -> Arc<Layer> {
-        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(newest) = layers.last().filter(|newest| newest.keys_max > keys_max) {
-            return Arc::clone(newest);
-        }
-        let layer = Arc::new(Layer::new(keys_max.saturating_mul(4)));
-        layers.push(Arc::clone(&layer));
-        layer
+    /// The layer with this number, which is made if it is the next one.
+    fn layer(&self, number: usize) -> &Layer {
+        let keys_max = FIRST_KEYS << (2 * number);
+        let layer = self.layers.get(number).expect("there is no number beyond the last layer's");
+        layer.get_or_init(|| Layer::new(keys_max))
     }
 }
 
@@ -98,6 +92,11 @@ impl Layer {
         let mut all = Vec::new();
         all.resize_with(blocks, Default::default);
         Self { blocks: all, keys: AtomicUsize::new(0), keys_max }
+    }
+
+    /// Takes room for a key; whether there was none.
+    fn is_full(&self) -> bool {
+        self.keys.fetch_add(1, Ordering::Relaxed) >= self.keys_max
     }
 
     fn block(&self, hash: u64) -> &[AtomicU64; BLOCK_WORDS] {

@@ -5,14 +5,13 @@
 //! answered between two entries, by the thread that folds, so that nothing is locked. When the
 //! engine fails nothing is lost: what is young is kept, the engine is opened again, and what failed
 //! is done again after a pause that grows. Meanwhile the bounded lead of the journal makes
-//! `record` answer that it is busy.
+//! `record` wait, and then answer that it is busy.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use twoticks_core::clock::Time;
 
 use crate::embedded::opening;
@@ -24,9 +23,14 @@ use crate::error::Error;
 use crate::journal::Position;
 use crate::ledger::Counters;
 
-/// How many events may be acknowledged and not folded yet; beyond them `record` is busy. (A batch
-/// that is larger by itself is taken when there are no others.)
-pub const LEAD_EVENTS_MAX: usize = 65_536;
+/// How many events may be on their way to being acknowledged and folded; beyond them `record`
+/// waits.
+///
+/// A batch that is larger by itself is taken when there are no others. A question waits for as
+/// many, so that this is how long it takes at most while the fold is busy.
+pub const LEAD_EVENTS_MAX: usize = 16_384;
+/// How long `record` waits for its turn before it says that the ledger is busy.
+pub const LEAD_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What is young is committed when its oldest row is this old.
 pub const OVERLAY_AGE_MAX: Duration = Duration::from_secs(2);
 /// The first pause after a failure, and the longest.
@@ -127,26 +131,19 @@ impl Shared {
 
 /// A share of the journal's lead; free again when it is dropped.
 pub(crate) struct Permit {
-    lead: Arc<AtomicUsize>,
-    events: usize,
+    _share: OwnedSemaphorePermit,
 }
 
 impl Permit {
-    /// Takes room for `events`.
-    pub(crate) fn take(lead: &Arc<AtomicUsize>, events: usize) -> Result<Self, Error> {
-        let taken = lead.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |lead| {
-            (lead == 0 || lead + events <= LEAD_EVENTS_MAX).then_some(lead + events)
-        });
-        match taken {
-            Ok(_) => Ok(Self { lead: Arc::clone(lead), events }),
+    /// Takes room for `events`, in the order of who asked for it.
+    pub(crate) async fn take(lead: &Arc<Semaphore>, events: usize) -> Result<Self, Error> {
+        let share = u32::try_from(events.min(LEAD_EVENTS_MAX)).unwrap_or(u32::MAX);
+        let lead = Arc::clone(lead);
+        match tokio::time::timeout(LEAD_WAIT_MAX, lead.acquire_many_owned(share)).await {
+            Ok(Ok(share)) => Ok(Self { _share: share }),
+            Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Error::Busy { what: "the fold is", limit: LEAD_EVENTS_MAX }),
         }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.lead.fetch_sub(self.events, Ordering::SeqCst);
     }
 }
 
@@ -313,20 +310,26 @@ pub(crate) fn expire(shared: &Shared, due: &Receiver<Time>) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_lead_is_bounded_at_the_edge() {
-        let lead = Arc::default();
-        let most = Permit::take(&lead, LEAD_EVENTS_MAX - 1).unwrap();
-        let last = Permit::take(&lead, 1).unwrap();
-        let refused = Permit::take(&lead, 1);
+    #[tokio::test(start_paused = true)]
+    async fn the_lead_is_bounded_at_the_edge() {
+        let lead = Arc::new(Semaphore::new(LEAD_EVENTS_MAX));
+        let most = Permit::take(&lead, LEAD_EVENTS_MAX - 1).await.unwrap();
+        let last = Permit::take(&lead, 1).await.unwrap();
+        let before = tokio::time::Instant::now();
+        let refused = Permit::take(&lead, 1).await;
         assert!(matches!(refused, Err(Error::Busy { limit: LEAD_EVENTS_MAX, .. })));
+        assert_eq!(before.elapsed(), LEAD_WAIT_MAX);
         drop(last);
-        assert!(Permit::take(&lead, 2).is_err());
-        drop(most);
-        // Alone, also one that is larger than all together may be.
-        let large = Permit::take(&lead, LEAD_EVENTS_MAX + 1).unwrap();
-        assert!(Permit::take(&lead, 1).is_err());
+        assert!(Permit::take(&lead, 2).await.is_err());
+        // Whoever waits has it when it is there, also one that is larger than all together may be.
+        let freed = async {
+            tokio::task::yield_now().await;
+            drop(most);
+        };
+        let (large, ()) = tokio::join!(Permit::take(&lead, LEAD_EVENTS_MAX + 1), freed);
+        let large = large.unwrap();
+        assert!(Permit::take(&lead, 1).await.is_err());
         drop(large);
-        assert_eq!(lead.load(Ordering::SeqCst), 0);
+        assert_eq!(lead.available_permits(), LEAD_EVENTS_MAX);
     }
 }

@@ -31,13 +31,13 @@ mod young;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
@@ -109,7 +109,7 @@ impl From<Limits> for Bounds {
 /// An open folder.
 pub struct Embedded {
     kept: Arc<Kept>,
-    lead: Arc<AtomicUsize>,
+    lead: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: FolderLock,
 }
@@ -185,7 +185,7 @@ impl Embedded {
         let threads = started.map_err(|error| Error::io("starting the ledger's threads", error))?;
         Ok(Self {
             kept: Arc::new(Kept::new((journal, shared), (folder, keys), orders, ages)),
-            lead: Arc::default(),
+            lead: Arc::new(Semaphore::new(LEAD_EVENTS_MAX)),
             threads: Mutex::new(threads),
             _lock: lock,
         })
@@ -297,7 +297,7 @@ pub(crate) fn noted<T>(shared: &Shared, answer: Result<T, Error>) -> Result<T, E
 impl Ledger for Embedded {
     async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
         check(&batch)?;
-        let permit = Permit::take(&self.lead, batch.events.len().max(1))?;
+        let permit = Permit::take(&self.lead, batch.events.len().max(1)).await?;
         let is_small =
             batch.body.len() <= INLINE_BYTES_MAX && batch.events.len() <= INLINE_EVENTS_MAX;
         let (payload, work) = if is_small {

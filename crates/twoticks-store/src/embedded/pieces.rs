@@ -74,7 +74,27 @@ impl Piece {
     }
 }
 
+/// What is known without asking the engine, at some moment.
+pub(crate) struct Filters {
+    pieces: Pieces,
+    tombstones: Arc<[Tombstones]>,
+}
+
+impl Filters {
+    /// Whether something can be known of the message with this key.
+    pub(crate) fn may_have(&self, key: &[u8]) -> bool {
+        let hash = Fingerprint::of(Table::Messages, key).hash();
+        self.pieces.iter().any(|piece| piece.filter.may_have(hash))
+            || self.tombstones.iter().any(|tombstones| tombstones.filter.may_have(hash))
+    }
+}
+
 impl Tables {
+    /// The filters that there are now.
+    pub(crate) fn filters(&self) -> Filters {
+        Filters { pieces: self.pieces(), tombstones: self.tombstones() }
+    }
+
     /// The pieces that there are now.
     pub(crate) fn pieces(&self) -> Pieces {
         Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))

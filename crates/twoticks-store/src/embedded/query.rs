@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use fjall::{Keyspace, Readable, Snapshot};
 use twoticks_core::ids::ChannelId;
-use twoticks_core::query::{Point, Query, Select, Series};
-use twoticks_core::totals::{Cell, Totals};
+use twoticks_core::query::{self, Overflow, Point, Query, Select, Series};
+use twoticks_core::totals::{Atom, Cell, Totals};
 use twoticks_core::window::Window;
 
-use crate::day::{self, Adder, Reader};
+use crate::day::{self, Adder, Names};
 use crate::embedded::fold::Shared;
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::embedded::young::{Overlay, Young};
@@ -81,8 +81,7 @@ pub(crate) fn series(
 ) -> Result<Vec<Point>, Error> {
     let (table, prefix) = prefix(query);
     let mut series = Series::new(query);
-    let overflow =
-        || Error::Unavailable { doing: "adding up", source: twoticks_core::query::Overflow.into() };
+    let overflow = || Error::Unavailable { doing: "adding up", source: Overflow.into() };
     shared.slot.with(|tables| {
         let Moment { cells, frozen, snapshot } = moment;
         for (cell, totals) in cells {
@@ -96,78 +95,108 @@ pub(crate) fn series(
         }
         let damaged = |error| layout_error(error, shared.slot.folder());
         let rows = tables.cells(table);
-        for key in subjects(snapshot, rows, &prefix)? {
-            let subject = Subject::read(table, &key).map_err(damaged)?;
+        for key in subjects(snapshot, rows, (query, &prefix))? {
+            let mut sums = Sums::of(query, Subject::read(table, &key).map_err(damaged)?);
             let (from, to) = (day::of(span.from), day::of(span.to));
             let range = layout::day(&key, from)..=layout::day(&key, to);
             for guard in snapshot.range(rows, range) {
                 let (key, value) = guard.into_inner().map_err(engine_error)?;
                 let (_, day) = layout::read_day(&key).map_err(damaged)?;
                 let row = layout::versioned(&value).map_err(damaged)?;
-                let added = add_day(&mut series, query, &subject, day, row).map_err(damaged)?;
-                if !added {
+                if !sums.add(&mut series, day, row).map_err(damaged)? {
                     return Err(overflow());
                 }
             }
+            sums.flush(&mut series).map_err(|_| overflow())?;
         }
         Ok(())
     })?;
     Ok(series.finish())
 }
 
-/// Adds the cells of a row, those of one window together; `false` if a sum leaves its range.
-fn add_day(
-    series: &mut Series<'_>,
-    query: &Query,
-    subject: &Subject,
-    day: i32,
-    row: &[u8],
-) -> Result<bool, LayoutError> {
-    let mut reader = Reader::new(row)?;
-    let (mut adder, mut at) = (Adder::default(), None);
-    // Whether cells with these codes are asked for; most rows have one or two kinds.
-    let mut kinds: Vec<((u8, u8), bool)> = Vec::new();
-    while let Some(stored) = reader.next() {
-        let stored = stored?;
-        let place = day::Place {
-            quarter: stored.quarter,
-            side: stored.side,
-            what: stored.what,
-            campaign: None,
-        };
-        let atom = place.atom(day);
-        let Some(window) = query.window(atom) else { continue };
-        let kind = (stored.side, stored.what);
-        let known = kinds.iter().find(|(known, _)| *known == kind).map(|(_, asked)| *asked);
-        let is_asked_for = match known {
-            Some(asked) => asked,
-            None => {
-                let cell = subject.cell(atom, stored.side, stored.what, None)?;
-                let asked = query.subject(&cell).is_some();
-                kinds.push((kind, asked));
-                asked
-            }
-        };
-        if !is_asked_for {
-            continue;
-        }
-        if let Some((_, cell)) = at.take_if(|(known, _)| *known != window)
-            && series.add(&cell, &adder.take(&reader.extras)).is_err()
-        {
-            return Ok(false);
-        }
-        if at.is_none() {
-            at = Some((window, subject.cell(atom, stored.side, stored.what, None)?));
-        }
-        if !adder.add(&stored.sums) {
-            return Ok(false);
-        }
-    }
-    Ok(at.is_none_or(|(_, cell)| series.add(&cell, &adder.take(&reader.extras)).is_ok()))
+/// What a query sums up of the rows of one subject, which come in their order.
+struct Sums<'a> {
+    query: &'a Query,
+    of: Subject,
+    /// Whether cells with this side and what are asked for; most rows have one or two kinds.
+    kinds: Vec<((u8, u8), bool)>,
+    /// Whose points those are that are asked for.
+    subject: Option<query::Subject>,
+    names: Names,
+    /// What belongs to the window of `at`, which is there with its index.
+    adder: Adder,
+    at: Option<(usize, Window)>,
 }
 
-/// The subjects that have rows below `prefix`, each found with one step.
-fn subjects(snapshot: &Snapshot, rows: &Keyspace, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+impl<'a> Sums<'a> {
+    fn of(query: &'a Query, of: Subject) -> Self {
+        let (names, adder) = (Names::default(), Adder::default());
+        Self { query, of, kinds: Vec::new(), subject: None, names, adder, at: None }
+    }
+
+    /// Adds the cells of a row; `false` if a sum leaves its range.
+    fn add(&mut self, series: &mut Series<'_>, day: i32, row: &[u8]) -> Result<bool, LayoutError> {
+        if !self.names.are_of(row) {
+            if self.flush(series).is_err() {
+                return Ok(false);
+            }
+            self.names = Names::of(row)?;
+        }
+        for cell in self.names.cells(row)? {
+            let day::Cell { quarter, side, what, campaign: _, sums } = cell?;
+            let atom = day::atom(day, quarter);
+            if !self.is_asked_for(atom, (side, what))? {
+                continue;
+            }
+            if !self.at.is_some_and(|(_, window)| window.from <= atom && atom < window.to) {
+                if self.flush(series).is_err() {
+                    return Ok(false);
+                }
+                let index = self.query.window(atom);
+                self.at = index.and_then(|index| Some((index, *self.query.windows.get(index)?)));
+            }
+            if self.at.is_some() && !self.adder.add(&sums) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_asked_for(&mut self, atom: Atom, kind: (u8, u8)) -> Result<bool, LayoutError> {
+        if let Some((_, is_asked_for)) = self.kinds.iter().find(|(known, _)| *known == kind) {
+            return Ok(*is_asked_for);
+        }
+        let (side, what) = kind;
+        let subject = self.query.subject(&self.of.cell(atom, side, what, None)?);
+        let is_asked_for = subject.is_some();
+        self.kinds.push((kind, is_asked_for));
+        self.subject = self.subject.take().or(subject);
+        Ok(is_asked_for)
+    }
+
+    /// Gives what has been added to `series`.
+    fn flush(&mut self, series: &mut Series<'_>) -> Result<(), Overflow> {
+        match self.at.take().zip(self.subject.clone()) {
+            Some(((window, _), subject)) => {
+                series.add_to(window, subject, self.adder.take(&self.names.extras))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The subjects that have rows below `prefix`, each found with one step; the only one that is asked
+/// for, with none.
+fn subjects(
+    snapshot: &Snapshot,
+    rows: &Keyspace,
+    (query, prefix): (&Query, &[u8]),
+) -> Result<Vec<Vec<u8>>, Error> {
+    if let Select::Numbers { number: Some(_), .. }
+    | Select::Templates { code: Some(_), language: Some(_), .. } = &query.select
+    {
+        return Ok(vec![prefix.to_vec()]);
+    }
     let mut found = Vec::new();
     let mut from = prefix.to_vec();
     let Some(end) = layout::behind(prefix) else { return Ok(found) };

@@ -4,6 +4,8 @@
 //! Bounded: when it is full, what came first and is in the tables makes room. What is not there
 //! yet is never dropped, and how much of that there is, is bounded by who commits it.
 
+use std::hint::black_box;
+
 use hashbrown::HashTable;
 use twoticks_core::fold::Touched;
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber};
@@ -87,7 +89,12 @@ impl Recent {
     /// Where `key` is or would be.
     pub(crate) fn at(&mut self, key: &MessageKey) -> At {
         let MessageKey { channel, number, message } = key;
-        At { line: self.line(channel, number), hash: *message }
+        self.of(channel, number, *message)
+    }
+
+    /// Where that message is or would be.
+    pub(crate) fn of(&mut self, channel: &ChannelId, number: &PhoneNumber, message: Hash) -> At {
+        At { line: self.line(channel, number), hash: message }
     }
 
     fn line(&mut self, channel: &ChannelId, number: &PhoneNumber) -> u32 {
@@ -117,6 +124,22 @@ impl Recent {
         let found = *self.by_key.find(hash_of(of), |index| is_of(slots, *index, of))?;
         self.found = Some((of, found));
         at(slots, found).map(|slot| &slot.row)
+    }
+
+    /// Whether the message is here. Reads as much of it as it takes to have all of it at hand.
+    pub(crate) fn touch(&self, of: At) -> bool {
+        let found = self.by_key.find(hash_of(of), |index| is_of(&self.slots, *index, of));
+        let slot = found.and_then(|index| at(&self.slots, *index));
+        black_box(slot.map(|slot| (slot.row.accepted, slot.row.row.template().is_some())));
+        slot.is_some()
+    }
+
+    /// Puts the key of a message behind `key`.
+    pub(crate) fn put_key(&self, of: At, key: &mut Vec<u8>) {
+        if let Some(line) = at(&self.lines, of.line) {
+            key.extend_from_slice(&line.key);
+            key.extend_from_slice(&of.hash.0);
+        }
     }
 
     /// Keeps what was read from the tables.

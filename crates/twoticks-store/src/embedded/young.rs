@@ -7,14 +7,16 @@
 //! have; whether the tables have the frozen ones already is told by the position that they stand
 //! for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
 use twoticks_core::channel::Channel;
 use twoticks_core::clock::Time;
-use twoticks_core::event::{Button, ButtonKind, TapEvent};
+use twoticks_core::event::{Button, ButtonKind, Event, MessageEvent, TapEvent};
 use twoticks_core::fold::{self, Rows, Touched};
 use twoticks_core::ids::{ChannelId, Text};
 use twoticks_core::message::{BACKDATED_MAX, Message, MessageKey};
@@ -23,7 +25,7 @@ use twoticks_core::totals::{Cell, Filing, Measure, Totals};
 
 use crate::embedded::cells::Cells;
 use crate::embedded::memory::Memory;
-use crate::embedded::pieces::Found;
+use crate::embedded::pieces::{Filters, Found};
 use crate::embedded::recent::Recent;
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::entry::Work;
@@ -34,6 +36,8 @@ use crate::ledger::Counters;
 
 /// How many channels the fold remembers; beyond them it forgets all and reads them again.
 const CHANNELS_MAX: usize = 10_000;
+/// How many events are looked at before they are taken in.
+const AHEAD: usize = 32;
 
 /// What has changed between two commits.
 #[derive(Default)]
@@ -96,7 +100,11 @@ pub(crate) struct Young {
     recent: Recent,
     pub(crate) active: Overlay,
     pub(crate) frozen: Option<Arc<Overlay>>,
-    channels: BTreeMap<ChannelId, Arc<Channel>>,
+    /// A key, for a moment.
+    key: Vec<u8>,
+    /// Cells of the overlay that was committed last, without its changes.
+    spare: Cells,
+    channels: HashMap<ChannelId, Arc<Channel>>,
     /// The position up to which everything is folded.
     pub(crate) position: Position,
     /// The latest acceptance time of what is folded: what a row's age is measured by, so that it
@@ -117,7 +125,9 @@ impl Young {
             rows_max: memory.rows,
             active: Overlay::default(),
             frozen: None,
-            channels: BTreeMap::new(),
+            key: Vec::new(),
+            spare: Cells::default(),
+            channels: HashMap::new(),
             position,
             latest,
             folded: 0,
@@ -138,9 +148,19 @@ impl Young {
         if self.channels.len() > CHANNELS_MAX {
             self.channels.clear();
         }
+        let accepted = work.accepted.max(self.latest.plus(-BACKDATED_MAX));
+        let (mut looked, mut unknown) = (self.folded, 0_u64);
         while let Some(event) = work.events.get(self.folded) {
-            let accepted = work.accepted.max(self.latest.plus(-BACKDATED_MAX));
-            let outcome = fold::apply(&mut Fold { young: self, tables, folder }, accepted, event)?;
+            if self.folded >= looked {
+                let next = work.events.get(looked..).unwrap_or_default();
+                let next = next.get(..AHEAD).unwrap_or(next);
+                unknown = self.look_ahead(&tables.filters(), next);
+                looked += next.len();
+            }
+            let is_unknown = unknown & 1 != 0;
+            let mut rows = Fold { young: self, tables, folder, is_unknown };
+            let outcome = fold::apply(&mut rows, accepted, event)?;
+            unknown >>= 1;
             self.folded += 1;
             self.counters.count(outcome);
         }
@@ -162,6 +182,26 @@ impl Young {
         Ok(())
     }
 
+    /// Looks at what is known of the next messages, [`AHEAD`] at most: memory is slow to answer
+    /// and can be asked for all of them at once. A bit for each, from the lowest, that says that
+    /// nothing is known and no table has to be asked.
+    fn look_ahead(&mut self, filters: &Filters, events: &[Event]) -> u64 {
+        let Self { recent, key, .. } = self;
+        events.iter().rev().fold(0, |unknown, event| {
+            let Event::Message(MessageEvent { channel, number, message, claim, .. }) = event else {
+                return unknown << 1;
+            };
+            black_box(claim.as_ref().map(|claim| claim.source));
+            let at = recent.of(channel, number, *message);
+            let is_known = recent.touch(at) || {
+                key.clear();
+                recent.put_key(at, key);
+                filters.may_have(key)
+            };
+            unknown << 1 | u64::from(!is_known)
+        })
+    }
+
     /// How many rows are to be committed.
     pub(crate) fn rows(&self) -> usize {
         let Overlay { taps, channels, cells, groups, dead, .. } = &self.active;
@@ -174,7 +214,8 @@ impl Young {
         if self.frozen.is_some() || self.active.position == 0 {
             return None;
         }
-        let mut overlay = std::mem::take(&mut self.active);
+        let next = Overlay { cells: std::mem::take(&mut self.spare), ..Overlay::default() };
+        let mut overlay = std::mem::replace(&mut self.active, next);
         let messages = &mut overlay.messages;
         overlay.commit =
             self.recent.begin_commit(|line, hash, row| messages.push([line, &hash.0], row));
@@ -188,6 +229,11 @@ impl Young {
     pub(crate) fn thaw(&mut self, committed: Position) {
         if let Some(frozen) = self.frozen.take_if(|frozen| frozen.position <= committed) {
             self.recent.end_commit(frozen.commit);
+            // Unless somebody reads it still.
+            if let Some(overlay) = Arc::into_inner(frozen) {
+                self.spare = overlay.cells;
+                self.spare.clear();
+            }
         }
     }
 
@@ -224,6 +270,8 @@ struct Fold<'a> {
     young: &'a mut Young,
     tables: &'a Tables,
     folder: &'a Path,
+    /// Whether nothing is known of the message that the event is about, unless it is young.
+    is_unknown: bool,
 }
 
 impl Rows for Fold<'_> {
@@ -234,6 +282,9 @@ impl Rows for Fold<'_> {
         let at = recent.at(key);
         if let Some(row) = recent.get(at) {
             return Ok(Some(row.clone()));
+        }
+        if self.is_unknown {
+            return Ok(None);
         }
         let row: Touched<Message> = match self.tables.message(&layout::message(key))? {
             None => return Ok(None),
