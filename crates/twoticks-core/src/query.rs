@@ -164,12 +164,11 @@ impl<'a> Series<'a> {
     #[must_use]
     pub fn finish(self) -> Vec<Point> {
         let windows = &self.query.windows;
-        self.sums
-            .into_iter()
-            .filter(|(_, totals)| !totals.is_zero())
-            .filter_map(|((index, subject), totals)| {
-                Some(Point { window: *windows.get(index)?, subject, totals })
-            })
-            .collect()
+        let mut points = Vec::with_capacity(self.sums.len());
+        let sums = self.sums.into_iter().filter(|(_, totals)| !totals.is_zero());
+        points.extend(sums.filter_map(|((index, subject), totals)| {
+            Some(Point { window: *windows.get(index)?, subject, totals })
+        }));
+        points
     }
 }

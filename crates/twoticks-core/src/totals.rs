@@ -3,8 +3,7 @@
 //! Totals are a commutative group: they can be added in any order, and taken away again when a
 //! message turns out to belong elsewhere. Rates and ROI are never stored (counting rule 11).
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Side;
@@ -97,13 +96,13 @@ pub struct Totals {
     /// Statuses that came after their message's state had been dropped.
     pub late: i64,
     /// Messages failed and not delivered, by error code; 0 where none was told.
-    pub failures: BTreeMap<i64, i64>,
+    pub failures: LiteMap<i64, i64>,
     /// Taps by button.
-    pub clicks: BTreeMap<Button, Clicks>,
+    pub clicks: LiteMap<Button, Clicks>,
     /// Messages delivered, by what they were charged as (the cost left out).
-    pub charged: BTreeMap<Charge, i64>,
+    pub charged: LiteMap<Charge, i64>,
     /// Cost as told by the provider, in millionths, by currency.
-    pub cost: BTreeMap<Text, i64>,
+    pub cost: LiteMap<Text, i64>,
 }
 
 /// One thing that counts, in the cells where it is filed.
@@ -319,7 +318,7 @@ impl Totals {
 }
 
 /// Adds `by` to the entry `key`; `false`, and nothing is changed, if that leaves the range.
-fn bump<K: Ord + Clone>(map: &mut BTreeMap<K, i64>, key: &K, by: i64) -> bool {
+fn bump<K: Ord + Clone>(map: &mut LiteMap<K, i64>, key: &K, by: i64) -> bool {
     match map.get_mut(key) {
         None if by == 0 => {}
         None => drop(map.insert(key.clone(), by)),
@@ -334,10 +333,10 @@ fn bump<K: Ord + Clone>(map: &mut BTreeMap<K, i64>, key: &K, by: i64) -> bool {
 
 /// Combines entry by entry; entries that become zero are left out, so that equal sums are equal.
 fn combine_maps<K: Ord + Clone, V: Copy + Default + PartialEq>(
-    mut left: BTreeMap<K, V>,
-    right: &BTreeMap<K, V>,
+    mut left: LiteMap<K, V>,
+    right: &LiteMap<K, V>,
     op: impl Fn(V, V) -> Option<V>,
-) -> Option<BTreeMap<K, V>> {
+) -> Option<LiteMap<K, V>> {
     for (key, value) in right {
         let combined = op(left.get(key).copied().unwrap_or_default(), *value)?;
         if combined == V::default() {

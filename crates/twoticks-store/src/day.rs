@@ -191,8 +191,10 @@ impl Day {
     pub(crate) fn decode(row: &[u8]) -> Result<Self, LayoutError> {
         let names = Names::of(row)?;
         let mut cells = BTreeMap::new();
-        for cell in names.cells(row)? {
-            let Cell { quarter, side, what, campaign, sums } = cell?;
+        let mut stored = names.cells(row)?;
+        let mut cell = Cell::default();
+        while stored.read(&mut cell)? {
+            let Cell { quarter, side, what, campaign, sums } = std::mem::take(&mut cell);
             let campaign = campaign.and_then(|index| names.campaigns.get(index)).cloned();
             cells.insert(Place { quarter, side, what, campaign }, sums);
         }
@@ -322,6 +324,7 @@ impl Adder {
 }
 
 /// A cell as it stands in a row.
+#[derive(Default)]
 pub(crate) struct Cell {
     pub(crate) quarter: u8,
     pub(crate) side: u8,
@@ -382,37 +385,30 @@ pub(crate) struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    fn cell(&mut self) -> Option<Cell> {
+    /// Makes `cell` the next one, in the memory that it has; `false` if there is none.
+    pub(crate) fn read(&mut self, cell: &mut Cell) -> Result<bool, LayoutError> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(false) };
+        self.left = left;
+        self.cell(cell).ok_or(LayoutError::Row).map(|()| true)
+    }
+
+    fn cell(&mut self, cell: &mut Cell) -> Option<()> {
         let rest = &mut self.rest;
         let (&[quarter, file, ..], behind) = (rest.first_chunk::<2>()?, rest.get(2..)?);
         *rest = behind;
-        let campaign = get(rest)?.checked_sub(1).map(usize::try_from).transpose().ok()?;
+        (cell.quarter, cell.side, cell.what) = (quarter, file >> 4, file & 15);
+        cell.campaign = get(rest)?.checked_sub(1).map(usize::try_from).transpose().ok()?;
         let (&mask, behind) = rest.split_first()?;
         *rest = behind;
-        let mut sums = Sums::default();
-        for (bit, sum) in sums.plain.iter_mut().enumerate() {
-            if mask & 1 << bit != 0 {
-                *sum = get_signed(rest)?;
-            }
+        for (bit, sum) in cell.sums.plain.iter_mut().enumerate() {
+            *sum = if mask & 1 << bit == 0 { 0 } else { get_signed(rest)? };
         }
+        cell.sums.extras.clear();
         for _ in 0..get(rest)? {
             let index = u32::try_from(get(rest)?).ok()?;
-            sums.extras.push((index, get_signed(rest)?));
+            cell.sums.extras.push((index, get_signed(rest)?));
         }
-        Some(Cell { quarter, side: file >> 4, what: file & 15, campaign, sums })
-    }
-}
-
-impl Iterator for Cells<'_> {
-    type Item = Result<Cell, LayoutError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let cell = self.cell().ok_or(LayoutError::Row);
-        if cell.is_err() {
-            self.left = 0;
-        }
-        Some(cell)
+        Some(())
     }
 }
 

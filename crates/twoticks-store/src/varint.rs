@@ -11,6 +11,11 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
 
 /// Takes a value from the beginning of `rest`; `None` if there is none.
 pub(crate) fn get(rest: &mut &[u8]) -> Option<u64> {
+    // Most have one byte.
+    if let Some((&byte @ ..0x80, behind)) = rest.split_first() {
+        *rest = behind;
+        return Some(byte.into());
+    }
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, behind) = rest.split_first()?;

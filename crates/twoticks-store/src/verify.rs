@@ -41,15 +41,7 @@ pub type Told = Arc<dyn Fn(Position, Position) + Send + Sync>;
 /// Those of the ledger, and those of the folder.
 pub async fn verify(ledger: &dyn Ledger, scratch: &Path, told: Told) -> Result<Verdict, Error> {
     let (left, again) = match ledger.kept() {
-        Some(kept) => {
-            // What is folded again must not be trimmed meanwhile.
-            let _held = kept.hold();
-            let left = ledger.digest().await?;
-            let (kept, scratch) = (Arc::clone(&kept), scratch.to_owned());
-            let until = left.position;
-            let told = move |position| told(position, until);
-            (left, blocking(move || kept.fold_again(until, &scratch, &told)).await?)
-        }
+        Some(kept) => kept.compare(scratch, told).await?,
         None => {
             let left = ledger.digest().await?;
             (left, fold_again(ledger, left.position, scratch, told).await?)

@@ -1,5 +1,6 @@
 //! Totals are a commutative group, as far as `i64` goes.
 
+use litemap::LiteMap;
 use proptest::prelude::*;
 use proptest::sample::select;
 use twoticks_core::event::{Button, ButtonKind};
@@ -34,10 +35,10 @@ fn totals() -> impl Strategy<Value = Totals> {
                 read,
                 played,
                 late,
-                failures,
-                clicks,
-                charged,
-                cost,
+                failures: failures.into_iter().collect(),
+                clicks: clicks.into_iter().collect(),
+                charged: charged.into_iter().collect(),
+                cost: cost.into_iter().collect(),
             };
             // What is absent is zero: adding brings it into that form.
             Totals::default().checked_add(&told).unwrap()
@@ -87,11 +88,17 @@ fn a_sum_beyond_the_range_is_none_for_every_quantity() {
             Totals { read: sum, ..Totals::default() },
             Totals { played: sum, ..Totals::default() },
             Totals { late: sum, ..Totals::default() },
-            Totals { failures: [(1, sum)].into(), ..Totals::default() },
-            Totals { clicks: [(quick_reply("Yes"), clicks)].into(), ..Totals::default() },
-            Totals { clicks: [(quick_reply("Yes"), unique)].into(), ..Totals::default() },
-            Totals { charged: [(charge.clone(), sum)].into(), ..Totals::default() },
-            Totals { cost: [(text("USD"), sum)].into(), ..Totals::default() },
+            Totals { failures: LiteMap::from_iter([(1, sum)]), ..Totals::default() },
+            Totals {
+                clicks: LiteMap::from_iter([(quick_reply("Yes"), clicks)]),
+                ..Totals::default()
+            },
+            Totals {
+                clicks: LiteMap::from_iter([(quick_reply("Yes"), unique)]),
+                ..Totals::default()
+            },
+            Totals { charged: LiteMap::from_iter([(charge.clone(), sum)]), ..Totals::default() },
+            Totals { cost: LiteMap::from_iter([(text("USD"), sum)]), ..Totals::default() },
         ]
     };
     for ((most, least), one) in of(i64::MAX).into_iter().zip(of(i64::MIN)).zip(of(1)) {

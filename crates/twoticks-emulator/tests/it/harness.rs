@@ -336,7 +336,7 @@ fn sums(totals: &Totals) -> Sums {
         sent: totals.sent,
         delivered: totals.delivered,
         read: totals.read,
-        failed: totals.failures.clone(),
+        failed: totals.failures.clone().into_iter().collect(),
         clicks: totals
             .clicks
             .iter()

@@ -26,9 +26,16 @@ use crate::ledger::Counters;
 /// How many events may be on their way to being acknowledged and folded; beyond them `record`
 /// waits.
 ///
-/// A batch that is larger by itself is taken when there are no others. A question waits for as
-/// many, so that this is how long it takes at most while the fold is busy.
+/// A batch that is larger by itself is taken when there are no others.
 pub const LEAD_EVENTS_MAX: usize = 16_384;
+/// When so many events are acknowledged and not folded, the next are not acknowledged at once.
+///
+/// A question waits for them, so that this is how long it takes while the fold is busy; and what
+/// has to wait meanwhile is synced together.
+pub const BACKLOG_EVENTS_MAX: usize = 2_048;
+/// How long an acknowledgement waits for the fold at most: it is on disk, whether that goes on or
+/// not.
+const BACKLOG_WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long `record` waits for its turn before it says that the ledger is busy.
 pub const LEAD_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What is young is committed when its oldest row is this old.
@@ -147,6 +154,42 @@ impl Permit {
     }
 }
 
+/// How many events are acknowledged and not folded.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    waiting: Mutex<Waiting>,
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: usize,
+    /// The fold has not gone on for so long that nobody waits for it, until it does.
+    is_stuck: bool,
+}
+
+impl Backlog {
+    /// Takes events in, when there is room for them or it was waited for long enough.
+    pub(crate) fn add(&self, events: usize) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |waiting: &mut Waiting| {
+            let is_alone = waiting.events == 0;
+            !is_alone && !waiting.is_stuck && waiting.events + events > BACKLOG_EVENTS_MAX
+        };
+        let waited = self.room.wait_timeout_while(waiting, BACKLOG_WAIT_MAX, is_full);
+        let (mut waiting, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        waiting.is_stuck |= timeout.timed_out();
+        waiting.events += events;
+    }
+
+    fn folded(&self, events: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.events -= events;
+        waiting.is_stuck = false;
+        self.room.notify_one();
+    }
+}
+
 /// An entry on its way from the journal to the fold.
 pub(crate) struct Note {
     pub(crate) work: Work,
@@ -177,7 +220,7 @@ pub(crate) enum Order {
 pub(crate) fn run(
     shared: &Shared,
     mut young: Young,
-    orders: &Receiver<Order>,
+    (orders, backlog): (&Receiver<Order>, &Backlog),
     commits: &SyncSender<Arc<Overlay>>,
 ) {
     // What was folded at the start waits to be committed, too.
@@ -197,6 +240,7 @@ pub(crate) fn run(
                 if !fold_until_done(shared, &mut young, position, &note.work) {
                     return;
                 }
+                backlog.folded(note.work.events.len());
                 let counted = std::mem::take(&mut young.counters);
                 shared.counters.lock().unwrap_or_else(PoisonError::into_inner).add(counted);
                 oldest = oldest.or_else(|| Some(Instant::now()));
@@ -309,6 +353,27 @@ pub(crate) fn expire(shared: &Shared, due: &Receiver<Time>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backlog_waits_for_room_and_not_for_a_fold_that_is_stuck() {
+        let backlog = Backlog::default();
+        let begun = Instant::now();
+        backlog.add(BACKLOG_EVENTS_MAX + 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| backlog.folded(BACKLOG_EVENTS_MAX));
+            backlog.add(BACKLOG_EVENTS_MAX - 1);
+        });
+        assert!(!backlog.waiting.lock().unwrap().is_stuck);
+        backlog.add(1);
+        assert!(begun.elapsed() >= BACKLOG_WAIT_MAX);
+        assert!(backlog.waiting.lock().unwrap().is_stuck);
+        for _ in 0..10_000 {
+            backlog.add(1);
+        }
+        backlog.folded(1);
+        let waiting = backlog.waiting.lock().unwrap();
+        assert_eq!((waiting.events, waiting.is_stuck), (BACKLOG_EVENTS_MAX + 10_000, false));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_lead_is_bounded_at_the_edge() {

@@ -146,6 +146,33 @@ impl Kept {
         wait(&self.shared.committed, target).await
     }
 
+    /// The digest of everything that had a receipt before, and the journal folded again up to there,
+    /// as [`Kept::fold_again`] does, both at the same time.
+    pub(crate) async fn compare(
+        self: &Arc<Self>,
+        scratch: &Path,
+        told: Arc<dyn Fn(Position, Position) + Send + Sync>,
+    ) -> Result<(Digest, Again), Error> {
+        // What is folded again must not be trimmed meanwhile.
+        let _held = self.hold();
+        self.flush().await?;
+        let (tell, until) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let digested = blocking(move || {
+            // Whoever wants to know may have gone.
+            let told = |position| tell.send(position).unwrap_or_default();
+            noted(&shared, shared.slot.with(|tables| tables.digest_telling(told)))
+        });
+        let folded = async {
+            let until = until.await.map_err(|_| Error::Closed)?;
+            let (kept, scratch) = (Arc::clone(self), scratch.to_owned());
+            blocking(move || kept.fold_again(until, &scratch, &|position| told(position, until)))
+                .await
+        };
+        let (digested, folded) = tokio::join!(digested, folded);
+        Ok((digested?, folded?))
+    }
+
     /// Has whatever takes long end.
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
@@ -263,7 +290,7 @@ impl Kept {
     /// Folds the journal up to `until` again, in `scratch` (an empty folder that the caller
     /// removes): from its beginning, or from the snapshot that its beginning goes on from. `told`
     /// hears of the positions that are reached. Blocks. The caller holds the folder.
-    pub(crate) fn fold_again(
+    fn fold_again(
         &self,
         until: Position,
         scratch: &Path,

@@ -42,7 +42,7 @@ use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
 use twoticks_core::query::{Point, Query};
 
-use crate::embedded::fold::{LEAD_EVENTS_MAX, Note, Order, Permit, Shared};
+use crate::embedded::fold::{Backlog, LEAD_EVENTS_MAX, Note, Order, Permit, Shared};
 use crate::embedded::kept::Kept;
 use crate::embedded::memory::Memory;
 use crate::embedded::query::Moment;
@@ -155,8 +155,11 @@ impl Embedded {
         let to_fold = orders.clone();
         let ages = Arc::new(Ages::default());
         let to_tell = Arc::clone(&ages);
+        let backlog = Arc::new(Backlog::default());
+        let to_wait = Arc::clone(&backlog);
         let deliver = Box::new(move |position, note: Note| {
             to_tell.tell(note.work.accepted);
+            to_wait.add(note.work.events.len());
             // The fold ends before the journal does only when the ledger closes.
             drop(to_fold.send(Order::Fold(position, note)));
         });
@@ -176,7 +179,9 @@ impl Embedded {
         // What has expired while nobody was there.
         due.try_send(young.latest).expect("there is room in a fresh channel");
         let started = [
-            threads::start("twoticks-fold", move || fold::run(&folds, young, &ordered, &commits)),
+            threads::start("twoticks-fold", move || {
+                fold::run(&folds, young, (&ordered, &backlog), &commits);
+            }),
             threads::start("twoticks-commit", move || fold::commit(&commit, &committing, &due)),
             threads::start("twoticks-expiry", move || fold::expire(&expires, &to_expire)),
             threads::start("twoticks-filter", move || fold::fill_filters(&fills)),

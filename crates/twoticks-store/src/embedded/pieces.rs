@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _, Slice, Snapshot};
 use twoticks_core::clock::{DAY, Time};
 use twoticks_core::ids::ChannelId;
@@ -25,6 +26,8 @@ use crate::layout;
 pub(crate) const PIECE: i64 = 15 * DAY;
 /// How many states become tombstones at a time.
 const EXPIRE_STEP: usize = 1 << 20;
+/// How many files of a piece's messages there are before they are merged.
+const FILES_MAX: u8 = 8;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
 
@@ -66,10 +69,23 @@ pub(super) const MESSAGES: &str = "messages-";
 pub(super) const TAPS: &str = "taps-";
 
 impl Piece {
-    pub(super) fn open(db: &Database, epoch: i64, filter: Filter) -> fjall::Result<Self> {
-        let keyspace =
-            |name: &str| db.keyspace(&format!("{name}{epoch}"), KeyspaceCreateOptions::default);
-        let (messages, taps) = (keyspace(MESSAGES)?, keyspace(TAPS)?);
+    /// `unwritten`: [`Memory::unwritten`](crate::embedded::memory::Memory).
+    pub(super) fn open(
+        db: &Database,
+        unwritten: u64,
+        epoch: i64,
+        filter: Filter,
+    ) -> fjall::Result<Self> {
+        let messages = || {
+            // Files are small, so there may be more before they are merged: a message that is
+            // asked for is mostly in none of them, and what they say so with is in memory.
+            let merging = Leveled::default().with_l0_threshold(FILES_MAX);
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(unwritten)
+                .compaction_strategy(Arc::new(merging))
+        };
+        let messages = db.keyspace(&format!("{MESSAGES}{epoch}"), messages)?;
+        let taps = db.keyspace(&format!("{TAPS}{epoch}"), KeyspaceCreateOptions::default)?;
         Ok(Self { epoch, messages, taps, filter: Arc::new(filter) })
     }
 }
@@ -114,7 +130,8 @@ impl Tables {
         if let Some(piece) = self.pieces().iter().find(|piece| piece.epoch == epoch) {
             return Ok(piece.clone());
         }
-        let piece = Piece::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
+        let piece = Piece::open(&self.db, self.unwritten, epoch, Filter::complete())
+            .map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
         all.push(piece.clone());

@@ -142,10 +142,11 @@ impl<'a> Sums<'a> {
             }
             self.names = Names::of(row)?;
         }
-        for cell in self.names.cells(row)? {
-            let day::Cell { quarter, side, what, campaign: _, sums } = cell?;
-            let atom = day::atom(day, quarter);
-            if !self.is_asked_for(atom, (side, what))? {
+        let mut cells = self.names.cells(row)?;
+        let mut cell = day::Cell::default();
+        while cells.read(&mut cell)? {
+            let atom = day::atom(day, cell.quarter);
+            if !self.is_asked_for(atom, (cell.side, cell.what))? {
                 continue;
             }
             if !self.at.is_some_and(|(_, window)| window.from <= atom && atom < window.to) {
@@ -155,7 +156,7 @@ impl<'a> Sums<'a> {
                 let index = self.query.window(atom);
                 self.at = index.and_then(|index| Some((index, *self.query.windows.get(index)?)));
             }
-            if self.at.is_some() && !self.adder.add(&sums) {
+            if self.at.is_some() && !self.adder.add(&cell.sums) {
                 return Ok(false);
             }
         }

@@ -26,7 +26,7 @@ use crate::snapshot::reader::Snapshot;
 
 /// How many snapshots there are in a retention, about: a new one is due when the newest is older
 /// than this part of it,
-pub const SNAPSHOTS_IN_RETENTION: i64 = 4;
+pub const SNAPSHOTS_IN_RETENTION: i64 = 2;
 /// but than this at least, in milliseconds.
 pub const SNAPSHOT_AGE_MIN: i64 = DAY;
 /// What failed, or had to wait for whoever reads the folder, is tried again when so much time has
@@ -39,7 +39,7 @@ const ROWS_BETWEEN_LOOKS: usize = 10_000;
 /// How long to keep the journal.
 #[derive(Clone)]
 pub struct Retention {
-    /// So many days at least, and at most a quarter or a day more, by acceptance times.
+    /// So many days at least, and at most half or a day more, by acceptance times.
     pub journal_days: u32,
     /// The present, which no acceptance time exceeds.
     pub clock: Arc<dyn Clock>,

@@ -33,8 +33,9 @@ use crate::layout::{self, CellTable, LayoutError};
 
 /// The version of the tables' layout.
 pub(crate) const FORMAT: u32 = 2;
-/// What the engine's own journals may grow to, in bytes.
-const ENGINE_JOURNAL_BYTES: u64 = 256 << 20;
+/// What the engine's own journals may grow to, in bytes, besides the one that is written; they are
+/// read at every start.
+const ENGINE_JOURNAL_BYTES: u64 = 64 << 20;
 /// Threads of the engine: one flushes while the other compacts.
 const ENGINE_THREADS: usize = 2;
 /// What is sealed in `meta`, and for which purpose.
@@ -47,6 +48,8 @@ pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is
 pub(crate) struct Tables {
     pub(super) db: Database,
     pub(super) pieces: RwLock<Pieces>,
+    /// [`Memory::unwritten`].
+    pub(super) unwritten: u64,
     /// The most memory for filters.
     pub(super) filter_bytes_max: usize,
     /// The newest first.
@@ -94,7 +97,7 @@ impl Tables {
             for name in db.list_keyspace_names() {
                 let epoch = |prefix| name.strip_prefix(prefix).and_then(|it| it.parse().ok());
                 if let Some(epoch) = epoch(MESSAGES) {
-                    pieces.push(Piece::open(&db, epoch, Filter::default())?);
+                    pieces.push(Piece::open(&db, memory.unwritten, epoch, Filter::default())?);
                 }
                 if let Some(epoch) = epoch(tombstones::NAME) {
                     tombstones.push(Tombstones::open(&db, epoch, Filter::default())?);
@@ -104,6 +107,7 @@ impl Tables {
             tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
+                unwritten: memory.unwritten,
                 filter_bytes_max: memory.filters,
                 tombstones: RwLock::new(tombstones.into()),
                 channels: keyspace("channels")?,

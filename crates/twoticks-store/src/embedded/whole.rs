@@ -12,6 +12,7 @@ use crate::embedded::pieces::{Merged, PIECE};
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::embedded::tombstones::{Fingerprint, StoneRows};
 use crate::error::Error;
+use crate::journal::Position;
 use crate::layout;
 use crate::ledger::Digest;
 use crate::snapshot::{Header, Row};
@@ -186,9 +187,16 @@ impl Tables {
 
     /// The digest of everything in the tables, as [`Digest`] has it.
     pub(crate) fn digest(&self) -> Result<Digest, Error> {
+        self.digest_telling(|_| ())
+    }
+
+    /// As [`Tables::digest`]; `told` hears of the position as soon as it stands.
+    pub(crate) fn digest_telling(&self, told: impl FnOnce(Position)) -> Result<Digest, Error> {
         let (pieces, snapshot, _held) = self.hold();
         let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
-        let mut digester = Digester::new(self.folded(&snapshot)?);
+        let position = self.folded(&snapshot)?;
+        told(position);
+        let mut digester = Digester::new(position);
         let latest = self.latest(&snapshot)?;
         for row in self.rows(&snapshot, &epochs, (Table::Messages, &[]))? {
             let (table, key, value) = row?;
