@@ -1,7 +1,7 @@
 //! What can be asked of a ledger, and how cells become points.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,8 @@ impl Query {
 #[derive(Debug)]
 pub struct Series<'a> {
     query: &'a Query,
-    sums: BTreeMap<(usize, Subject), Totals>,
+    /// Sorted by the index of their window.
+    sums: BTreeMap<Subject, Vec<(usize, Totals)>>,
 }
 
 /// A sum left the range of `i64`.
@@ -133,8 +134,7 @@ impl<'a> Series<'a> {
         if let Some(window) = self.query.window(cell.atom)
             && let Some(subject) = self.query.subject(cell)
         {
-            let sum = self.sums.entry((window, subject)).or_default();
-            *sum = std::mem::take(sum).checked_add(totals).ok_or(Overflow)?;
+            return put(self.sums.entry(subject).or_default(), window, Cow::Borrowed(totals));
         }
         Ok(())
     }
@@ -150,25 +150,44 @@ impl<'a> Series<'a> {
         subject: Subject,
         totals: Totals,
     ) -> Result<(), Overflow> {
-        match self.sums.entry((window, subject)) {
-            Entry::Vacant(place) => drop(place.insert(totals)),
-            Entry::Occupied(mut sum) => {
-                let added = std::mem::take(sum.get_mut()).checked_add(&totals);
-                sum.insert(added.ok_or(Overflow)?);
-            }
-        }
-        Ok(())
+        put(self.sums.entry(subject).or_default(), window, Cow::Owned(totals))
     }
 
     /// The points, sorted by window, then subject; those whose sums are all zero are left out.
     #[must_use]
     pub fn finish(self) -> Vec<Point> {
         let windows = &self.query.windows;
-        let mut points = Vec::with_capacity(self.sums.len());
-        let sums = self.sums.into_iter().filter(|(_, totals)| !totals.is_zero());
-        points.extend(sums.filter_map(|((index, subject), totals)| {
-            Some(Point { window: *windows.get(index)?, subject, totals })
-        }));
+        let mut points = Vec::with_capacity(self.sums.values().map(Vec::len).sum());
+        for (subject, sums) in self.sums {
+            let sums = sums.into_iter().filter(|(_, totals)| !totals.is_zero());
+            points.extend(sums.filter_map(|(index, totals)| {
+                Some(Point { window: *windows.get(index)?, subject: subject.clone(), totals })
+            }));
+        }
+        // The windows are sorted, and so are the subjects, each with its windows sorted.
+        points.sort_by_key(|point| point.window.from);
         points
     }
+}
+
+/// Adds to the sums of a subject, which are sorted by the index of their window.
+fn put(
+    sums: &mut Vec<(usize, Totals)>,
+    window: usize,
+    totals: Cow<'_, Totals>,
+) -> Result<(), Overflow> {
+    // What comes is mostly later than what came.
+    let place = match sums.last() {
+        Some((last, _)) if *last >= window => sums.binary_search_by_key(&window, |(at, _)| *at),
+        _ => Err(sums.len()),
+    };
+    match place {
+        Err(place) => sums.insert(place, (window, totals.into_owned())),
+        Ok(place) => {
+            if let Some((_, sum)) = sums.get_mut(place) {
+                *sum = std::mem::take(sum).checked_add(&totals).ok_or(Overflow)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -319,7 +319,10 @@ impl Adder {
 
     /// What has been added since the last time.
     pub(crate) fn take(&mut self, extras: &[Extra]) -> Totals {
-        std::mem::take(&mut self.0).totals(extras)
+        let totals = self.0.totals(extras);
+        self.0.plain = [0; PLAIN];
+        self.0.extras.clear();
+        totals
     }
 }
 

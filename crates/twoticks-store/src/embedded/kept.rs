@@ -115,12 +115,39 @@ impl Kept {
         &self,
         question: impl FnOnce(&Young, &Shared) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.order(Order::Ask(Box::new(move |young, shared| {
+        self.answered(move |young, shared, answer| {
             // Whoever asked may have gone.
             drop(answer.send(noted(shared, question(young, shared))));
-        })))
-        .await?;
+        })
+        .await
+    }
+
+    /// As [`Kept::ask`], of what the fold has to say and `look` makes of it with the tables, away
+    /// from the fold. It goes on from there at once, so that one thread less has to wake up.
+    pub(super) async fn ask_and_look<M: Send + 'static, T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Young, &Shared) -> Result<M, Error> + Send + 'static,
+        look: impl FnOnce(&Shared, M) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let runtime = tokio::runtime::Handle::current();
+        let kept = Arc::clone(&self.shared);
+        self.answered(move |young, shared, answer| {
+            let moment = question(young, shared);
+            runtime.spawn_blocking(move || {
+                let looked = moment.and_then(|moment| look(&kept, moment));
+                drop(answer.send(noted(&kept, looked)));
+            });
+        })
+        .await
+    }
+
+    async fn answered<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Young, &Shared, oneshot::Sender<Result<T, Error>>) + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let question = move |young: &Young, shared: &Shared| question(young, shared, answer);
+        self.order(Order::Ask(Box::new(question))).await?;
         match tokio::time::timeout(CATCH_UP_MAX, answered).await {
             Ok(answer) => answer.unwrap_or(Err(Error::Closed)),
             Err(late) => Err(behind(late)),

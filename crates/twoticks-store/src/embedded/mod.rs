@@ -319,12 +319,11 @@ impl Ledger for Embedded {
         let Some(span) = query.span() else { return Ok(Vec::new()) };
         let query = Arc::new(query);
         let asked = Arc::clone(&query);
-        let moment = self
-            .ask(move |young, shared| {
-                shared.slot.with(|tables| Ok(Moment::of(young, tables, &asked, span)))
-            })
-            .await?;
-        self.look(move |shared| query::series(shared, &query, span, &moment)).await
+        let moment = move |young: &Young, shared: &Shared| {
+            shared.slot.with(|tables| Ok(Moment::of(young, tables, &asked, span)))
+        };
+        let series = move |shared: &Shared, moment| query::series(shared, &query, span, &moment);
+        self.kept.ask_and_look(moment, series).await
     }
 
     async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {

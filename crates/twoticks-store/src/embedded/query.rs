@@ -123,6 +123,7 @@ struct Sums<'a> {
     /// Whose points those are that are asked for.
     subject: Option<query::Subject>,
     names: Names,
+    cell: day::Cell,
     /// What belongs to the window of `at`, which is there with its index.
     adder: Adder,
     at: Option<(usize, Window)>,
@@ -130,8 +131,16 @@ struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     fn of(query: &'a Query, of: Subject) -> Self {
-        let (names, adder) = (Names::default(), Adder::default());
-        Self { query, of, kinds: Vec::new(), subject: None, names, adder, at: None }
+        Self {
+            query,
+            of,
+            kinds: Vec::new(),
+            subject: None,
+            names: Names::default(),
+            cell: day::Cell::default(),
+            adder: Adder::default(),
+            at: None,
+        }
     }
 
     /// Adds the cells of a row; `false` if a sum leaves its range.
@@ -143,10 +152,9 @@ impl<'a> Sums<'a> {
             self.names = Names::of(row)?;
         }
         let mut cells = self.names.cells(row)?;
-        let mut cell = day::Cell::default();
-        while cells.read(&mut cell)? {
-            let atom = day::atom(day, cell.quarter);
-            if !self.is_asked_for(atom, (cell.side, cell.what))? {
+        while cells.read(&mut self.cell)? {
+            let atom = day::atom(day, self.cell.quarter);
+            if !self.is_asked_for(atom, (self.cell.side, self.cell.what))? {
                 continue;
             }
             if !self.at.is_some_and(|(_, window)| window.from <= atom && atom < window.to) {
@@ -154,9 +162,9 @@ impl<'a> Sums<'a> {
                     return Ok(false);
                 }
                 let index = self.query.window(atom);
-                self.at = index.and_then(|index| Some((index, *self.query.windows.get(index)?)));
+                self.at = index.zip(index.and_then(|index| self.query.windows.get(index).copied()));
             }
-            if self.at.is_some() && !self.adder.add(&cell.sums) {
+            if self.at.is_some() && !self.adder.add(&self.cell.sums) {
                 return Ok(false);
             }
         }
