@@ -15,9 +15,9 @@ pub const MEMORY_BYTES_MIN: usize = 128 << 20;
 pub(crate) struct Memory {
     /// For blocks of the tables, in bytes.
     pub(crate) blocks: u64,
-    /// What the engine gathers of a piece's messages before it writes them into a file, in bytes of
-    /// keys and values; in memory they take about three times as much, and twice while they are
-    /// being written.
+    /// What the engine gathers of a table before it writes it into a file, in bytes of keys and
+    /// values; in memory it takes about three times as much, and twice while it is being written.
+    /// Most of the time there is so much of one table only, the newest piece's messages.
     pub(crate) unwritten: u64,
     /// For filters, in bytes.
     pub(crate) filters: usize,
@@ -33,7 +33,7 @@ impl Memory {
         let bytes = bytes.max(MEMORY_BYTES_MIN);
         let messages = bytes / 4 / MESSAGE_BYTES;
         // What is being committed, what waits for it, and as much again has to find room.
-        let (blocks, unwritten) = (bytes as u64 / 8, bytes as u64 / 32);
+        let (blocks, unwritten) = (bytes as u64 / 8, bytes as u64 / 24);
         Self { blocks, unwritten, filters: bytes / 4, messages, rows: messages / 3 }
     }
 }

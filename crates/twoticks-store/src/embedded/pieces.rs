@@ -17,7 +17,7 @@ use twoticks_core::message::{BACKDATED_MAX, STATE_KEPT, TOMBSTONE_KEPT};
 
 use crate::digest::Table;
 use crate::embedded::filter::Filter;
-use crate::embedded::tables::{Tables, engine_error, layout_error};
+use crate::embedded::tables::{Tables, engine_error, gathering, layout_error};
 use crate::embedded::tombstones::{Fingerprint, Tombstones};
 use crate::error::Error;
 use crate::layout;
@@ -27,7 +27,7 @@ pub(crate) const PIECE: i64 = 15 * DAY;
 /// How many states become tombstones at a time.
 const EXPIRE_STEP: usize = 1 << 20;
 /// How many files of a piece's messages there are before they are merged.
-const FILES_MAX: u8 = 8;
+const FILES_MAX: u8 = 16;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
 
@@ -80,12 +80,10 @@ impl Piece {
             // Files are small, so there may be more before they are merged: a message that is
             // asked for is mostly in none of them, and what they say so with is in memory.
             let merging = Leveled::default().with_l0_threshold(FILES_MAX);
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(unwritten)
-                .compaction_strategy(Arc::new(merging))
+            gathering(unwritten).compaction_strategy(Arc::new(merging))
         };
         let messages = db.keyspace(&format!("{MESSAGES}{epoch}"), messages)?;
-        let taps = db.keyspace(&format!("{TAPS}{epoch}"), KeyspaceCreateOptions::default)?;
+        let taps = db.keyspace(&format!("{TAPS}{epoch}"), || gathering(unwritten))?;
         Ok(Self { epoch, messages, taps, filter: Arc::new(filter) })
     }
 }

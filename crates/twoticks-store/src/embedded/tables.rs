@@ -92,7 +92,7 @@ impl Tables {
                 .max_journaling_size(ENGINE_JOURNAL_BYTES)
                 .worker_threads(ENGINE_THREADS)
                 .open()?;
-            let keyspace = |name| db.keyspace(name, KeyspaceCreateOptions::default);
+            let keyspace = |name| db.keyspace(name, || gathering(memory.unwritten));
             let (mut pieces, mut tombstones) = (Vec::new(), Vec::new());
             for name in db.list_keyspace_names() {
                 let epoch = |prefix| name.strip_prefix(prefix).and_then(|it| it.parse().ok());
@@ -265,6 +265,11 @@ impl Tables {
         }
         Ok(overflows)
     }
+}
+
+/// How a table is made of which the engine gathers so many bytes before it writes them into a file.
+pub(super) fn gathering(unwritten: u64) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(unwritten)
 }
 
 /// The tables, which are closed and opened again when the engine has failed.

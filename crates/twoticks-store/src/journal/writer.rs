@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -17,6 +18,14 @@ use crate::journal::marks::Marks;
 use crate::journal::segment::{self, HEADER_BYTES, RECORD_BYTES};
 use crate::journal::tail::{Fault, Tail};
 use crate::journal::{Deliver, Limits, Position, Shared};
+
+/// How long what comes is gathered when many small records come one by one: a sync for a few of
+/// them, and waking up for each, costs more than all the rest of writing them.
+const GATHER: Duration = Duration::from_micros(500);
+/// They come so when the last write had so many records,
+const GATHER_RECORDS: usize = 4;
+/// and so few bytes wait to be written.
+const GATHER_BYTES: usize = 32 << 10;
 
 /// A record that waits to be written.
 pub(super) struct Append<N> {
@@ -51,14 +60,24 @@ impl<N> Writer<N> {
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(&mut self, queue: &Receiver<Append<N>>) {
+        let mut is_crowded = false;
         while let Ok(first) = queue.recv() {
             let mut bytes = first.payload.len();
             let mut batch = vec![first];
-            while bytes < self.limits.write_bytes_max {
-                let Ok(next) = queue.try_recv() else { break };
-                bytes += next.payload.len();
-                batch.push(next);
+            let mut gather = |bytes: &mut usize| {
+                while *bytes < self.limits.write_bytes_max {
+                    let Ok(next) = queue.try_recv() else { break };
+                    *bytes += next.payload.len();
+                    batch.push(next);
+                }
+            };
+            gather(&mut bytes);
+            if is_crowded && bytes < GATHER_BYTES {
+                // Nobody wakes it: that is what is saved.
+                std::thread::park_timeout(GATHER);
+                gather(&mut bytes);
             }
+            is_crowded = batch.len() >= GATHER_RECORDS;
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::SeqCst);
             self.commit(batch);
         }
