@@ -17,10 +17,11 @@ use twoticks_core::clock::Time;
 use crate::digest::Table;
 use crate::embedded::fold::{Note, Order, Shared};
 use crate::embedded::opening::{mark_damaged, usable};
+use crate::embedded::pieces::{Cut, PieceId};
 use crate::embedded::refold::{Refolded, refold};
 use crate::embedded::retention::Ages;
 use crate::embedded::scratch::Scratch;
-use crate::embedded::tables;
+use crate::embedded::tables::{self, Tables};
 use crate::embedded::young::Young;
 use crate::embedded::{CATCH_UP_MAX, noted};
 use crate::error::Error;
@@ -248,26 +249,30 @@ impl Kept {
     /// if there is much.
     pub(crate) fn seal(&self) -> Result<Sealed, Error> {
         let _one = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (moment, position, horizon, opened) = self.shared.slot.with(|tables| {
-            let (pieces, snapshot, opened) = tables.hold();
-            let (position, horizon) = (tables.folded(&snapshot)?, tables.latest(&snapshot)?);
-            Ok(((pieces, snapshot), position, horizon, opened))
-        })?;
-        // Holding the pieces would hold the engine.
-        let (pieces, snapshot) = (moment.0.iter().map(|piece| piece.epoch).collect(), moment.1);
-        let path = folder::path(&self.folder, position);
-        if let Ok(reader::Snapshot { header, .. }) = reader::Snapshot::open(&path) {
-            return Ok(Sealed { path, header });
+        let sealed = |position| {
+            let path = folder::path(&self.folder, position);
+            let opened = reader::Snapshot::open(&path);
+            opened.ok().map(|reader::Snapshot { header, .. }| Sealed { path, header })
+        };
+        if let Some(sealed) = sealed(*self.shared.committed.borrow()) {
+            return Ok(sealed);
+        }
+        let cut = self.shared.slot.with(Tables::cut)?;
+        let position = cut.position;
+        if let Some(sealed) = sealed(position) {
+            return Ok(sealed);
         }
         folder::make(&self.folder)?;
         let made_by = (RULES_VERSION, tables::FORMAT);
-        let times = (self.ages.latest(), horizon);
+        let times = (self.ages.latest(), cut.latest);
         let header = Header::new(position, times, made_by, &self.keys);
+        let path = folder::path(&self.folder, position);
         let partial = folder::partial(&self.folder, position);
-        let written = Writer::create(&partial, &header)
-            .and_then(|writer| self.write((snapshot, pieces, opened), writer));
+        let rest = folder::partial_rest(&self.folder, position);
+        let written = self.write(cut, &header, (&partial, &rest));
+        // At once, so that a full disk does not stay full of it.
+        drop(std::fs::remove_file(&rest));
         if let Err(error) = written {
-            // At once, so that a full disk does not stay full of it.
             drop(std::fs::remove_file(&partial));
             if let Error::Corrupt { .. } = &error {
                 // Only the tables are read here.
@@ -282,26 +287,59 @@ impl Kept {
         Ok(Sealed { path, header })
     }
 
-    /// Writes all rows of `snapshot`. Between two pages nothing is locked, so that an engine that
-    /// has to be opened again does not wait.
+    /// Writes all rows of `cut`: first what changes into `rest`, then everything into `partial`.
     fn write(
         &self,
-        (snapshot, pieces, opened): (fjall::Snapshot, Vec<i64>, Arc<()>),
-        mut writer: Writer,
+        cut: Cut,
+        header: &Header,
+        (partial, rest): (&Path, &Path),
     ) -> Result<(), Error> {
-        let mut next = Some((Table::Messages, Vec::new()));
+        let Cut { pieces, snapshot, opened, .. } = cut;
+        let mut writer = Writer::create(rest, header)?;
+        let changing = (Table::Channels, Table::Dead);
+        self.pages((&pieces, &opened), changing, Some(&snapshot), &mut writer)?;
+        writer.finish()?;
+        drop(snapshot);
+        let mut writer = Writer::create(partial, header)?;
+        let states = (Table::Messages, Table::Taps);
+        self.pages((&pieces, &opened), states, None, &mut writer)?;
+        for row in reader::Snapshot::open(rest)? {
+            let (table, key, value) = row?;
+            writer.row(table, &key, &value)?;
+        }
+        // Nothing expires as long as the cut is held.
+        let stones = (Table::Tombstones, Table::Tombstones);
+        self.pages((&pieces, &opened), stones, None, &mut writer)?;
+        writer.finish().map(drop)
+    }
+
+    /// Writes the rows of the tables from `first` to `last`, as of `snapshot`, or as they are where
+    /// they do not change. Between two pages nothing is locked, so that an engine that has to be
+    /// opened again does not wait.
+    fn pages(
+        &self,
+        (pieces, opened): (&[PieceId], &Arc<()>),
+        (first, last): (Table, Table),
+        snapshot: Option<&fjall::Snapshot>,
+        writer: &mut Writer,
+    ) -> Result<(), Error> {
+        let mut next = Some((first, Vec::new()));
         while let Some((table, key)) = next.take() {
             self.go_on()?;
             next = self.shared.slot.with(|tables| {
-                if !Arc::ptr_eq(&tables.opened, &opened) {
+                if !Arc::ptr_eq(&tables.opened, opened) {
                     return Err(Error::Unavailable {
                         doing: "sealing the state of the ledger",
                         source: "its engine was opened again meanwhile".into(),
                     });
                 }
+                let now = tables.db.snapshot();
                 let mut bytes = 0;
-                for row in tables.rows(&snapshot, &pieces, (table, &key))? {
+                for row in tables.rows(snapshot.unwrap_or(&now), pieces, (table, &key))? {
                     let (table, key, value) = row?;
+                    if table > last {
+                        break;
+                    }
                     if bytes >= PAGE_BYTES {
                         return Ok(Some((table, key.to_vec())));
                     }
@@ -311,7 +349,7 @@ impl Kept {
                 Ok(None)
             })?;
         }
-        writer.finish().map(drop)
+        Ok(())
     }
 
     /// Folds the journal up to `until` again, in `scratch` (an empty folder that the caller

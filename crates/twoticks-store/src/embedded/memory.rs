@@ -31,10 +31,10 @@ impl Memory {
     /// The shares of `bytes`, or of the least that will do.
     pub(crate) fn of(bytes: usize) -> Self {
         let bytes = bytes.max(MEMORY_BYTES_MIN);
-        let messages = bytes / 4 / MESSAGE_BYTES;
+        let messages = bytes / 5 / MESSAGE_BYTES;
         // What is being committed, what waits for it, and as much again has to find room.
-        let (blocks, unwritten) = (bytes as u64 / 8, bytes as u64 / 24);
-        Self { blocks, unwritten, filters: bytes / 4, messages, rows: messages / 3 }
+        let (blocks, unwritten) = (bytes as u64 / 8, bytes as u64 / 32);
+        Self { blocks, unwritten, filters: bytes / 5, messages, rows: messages / 3 }
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
             let Memory { blocks, unwritten, filters, messages, rows } = Memory::of(bytes);
             let engine = usize::try_from(blocks + unwritten * 6).unwrap();
             let given = engine + filters + messages * MESSAGE_BYTES;
-            assert!(given <= bytes.max(MEMORY_BYTES_MIN) * 7 / 8, "{bytes}");
+            assert!(given <= bytes.max(MEMORY_BYTES_MIN) * 3 / 4, "{bytes}");
             assert!(rows > 10_000 && rows * 3 <= messages, "{bytes}");
         }
     }

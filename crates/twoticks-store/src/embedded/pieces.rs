@@ -1,7 +1,8 @@
 //! Messages and taps in pieces by when they were touched last: found, merged, expired.
 //!
 //! A row that is touched again is written into the newest piece, and what older pieces have of it
-//! no longer counts. What always holds: what is over is dropped as a whole, after its tombstones
+//! no longer counts: so that older pieces never change, and whoever reads the whole state for long
+//! has a new piece begun ([`Tables::cut`]) and lets the engine let go of the rest. What always holds: what is over is dropped as a whole, after its tombstones
 //! are on disk, and not while somebody reads a moment that has it ([`Tables::hold`]).
 
 use std::cmp::Reverse;
@@ -20,6 +21,7 @@ use crate::embedded::filter::Filter;
 use crate::embedded::tables::{Tables, engine_error, gathering, layout_error};
 use crate::embedded::tombstones::{Fingerprint, Tombstones};
 use crate::error::Error;
+use crate::journal::Position;
 use crate::layout;
 
 /// Milliseconds of acceptance time that one piece covers.
@@ -27,7 +29,7 @@ pub(crate) const PIECE: i64 = 15 * DAY;
 /// How many states become tombstones at a time.
 const EXPIRE_STEP: usize = 1 << 20;
 /// How many files of a piece's messages there are before they are merged.
-const FILES_MAX: u8 = 16;
+const FILES_MAX: u8 = 8;
 /// How many messages are taken into a filter at a time.
 const FILTER_STEP: usize = 65_536;
 
@@ -37,11 +39,16 @@ const GUARD: &str = "guard-";
 /// Pieces, the newest first.
 pub(crate) type Pieces = Arc<Vec<Piece>>;
 
-/// What was touched last within one span of acceptance time.
+/// Which piece: its epoch, and which of the parts of that it is, from 0.
+pub(crate) type PieceId = (i64, u32);
+
+/// What was touched last within one span of acceptance time, or within a part of one.
 #[derive(Clone)]
 pub(crate) struct Piece {
     /// Which span: the time divided by [`PIECE`].
     pub(crate) epoch: i64,
+    /// Which part of it, from 0; a later one is newer.
+    part: u32,
     pub(crate) messages: Keyspace,
     pub(crate) taps: Keyspace,
     /// Which messages and taps it may have.
@@ -55,36 +62,69 @@ pub(crate) enum Found {
     Tombstone(Time),
 }
 
-/// Where to go on making tombstones: the epoch of the piece, its table, behind which key.
-pub(crate) type ExpireAt = Option<(i64, Table, Option<Slice>)>;
+/// Where to go on making tombstones: the piece, its table, behind which key.
+pub(crate) type ExpireAt = Option<(PieceId, Table, Option<Slice>)>;
 
-/// Where to go on making filters: behind this key of the piece with this epoch.
-pub(crate) type FillFrom = Option<(i64, Slice)>;
+/// Where to go on making filters: behind this key of the piece, or of the tombstones of that epoch.
+pub(crate) type FillFrom = Option<(PieceId, Slice)>;
+
+/// The whole state as of one position, which is read piece by piece.
+pub(crate) struct Cut {
+    /// The pieces that it has, the newest first; nothing in them changes any more.
+    pub(crate) pieces: Vec<PieceId>,
+    /// All other tables. What it keeps the engine from letting go of is everything that is written
+    /// meanwhile, so it is not kept for long.
+    pub(crate) snapshot: Snapshot,
+    pub(crate) position: Position,
+    /// The latest acceptance time up to there.
+    pub(crate) latest: Time,
+    /// As long as it is held no piece is dropped.
+    pub(crate) opened: Arc<()>,
+}
 
 /// A row as it is stored.
 pub(crate) type Stored = (Slice, Slice);
 
-/// What the keyspaces of a piece are called, before its epoch.
-pub(super) const MESSAGES: &str = "messages-";
-pub(super) const TAPS: &str = "taps-";
+/// What the keyspaces of a piece are called, before its epoch and, behind a point, its part.
+const MESSAGES: &str = "messages-";
+const TAPS: &str = "taps-";
 
 impl Piece {
     /// `unwritten`: [`Memory::unwritten`](crate::embedded::memory::Memory).
     pub(super) fn open(
         db: &Database,
         unwritten: u64,
-        epoch: i64,
+        (epoch, part): PieceId,
         filter: Filter,
     ) -> fjall::Result<Self> {
+        let name = match part {
+            0 => epoch.to_string(),
+            part => format!("{epoch}.{part}"),
+        };
         let messages = || {
             // Files are small, so there may be more before they are merged: a message that is
             // asked for is mostly in none of them, and what they say so with is in memory.
             let merging = Leveled::default().with_l0_threshold(FILES_MAX);
             gathering(unwritten).compaction_strategy(Arc::new(merging))
         };
-        let messages = db.keyspace(&format!("{MESSAGES}{epoch}"), messages)?;
-        let taps = db.keyspace(&format!("{TAPS}{epoch}"), || gathering(unwritten))?;
-        Ok(Self { epoch, messages, taps, filter: Arc::new(filter) })
+        let messages = db.keyspace(&format!("{MESSAGES}{name}"), messages)?;
+        let taps = db.keyspace(&format!("{TAPS}{name}"), || gathering(unwritten))?;
+        Ok(Self { epoch, part, messages, taps, filter: Arc::new(filter) })
+    }
+
+    pub(crate) fn id(&self) -> PieceId {
+        (self.epoch, self.part)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages.approximate_len() + self.taps.approximate_len() == 0
+    }
+
+    /// Which piece a keyspace has the messages of.
+    pub(super) fn of_messages(name: &str) -> Option<PieceId> {
+        let name = name.strip_prefix(MESSAGES)?;
+        let (epoch, part) = name.split_once('.').unwrap_or((name, "0"));
+        Some((epoch.parse().ok()?, part.parse().ok()?))
     }
 }
 
@@ -119,23 +159,35 @@ impl Tables {
         let epoch = latest.0.div_euclid(PIECE);
         match self.pieces().first().filter(|piece| piece.epoch >= epoch) {
             Some(piece) => Ok(piece.clone()),
-            None => self.piece(epoch),
+            None => self.piece((epoch, 0)),
         }
     }
 
-    /// The piece with this epoch, made if it is not there.
-    pub(super) fn piece(&self, epoch: i64) -> Result<Piece, Error> {
-        if let Some(piece) = self.pieces().iter().find(|piece| piece.epoch == epoch) {
+    /// The piece with this id, made if it is not there.
+    pub(super) fn piece(&self, id: PieceId) -> Result<Piece, Error> {
+        if let Some(piece) = self.pieces().iter().find(|piece| piece.id() == id) {
             return Ok(piece.clone());
         }
-        let piece = Piece::open(&self.db, self.unwritten, epoch, Filter::complete())
-            .map_err(engine_error)?;
+        let piece =
+            Piece::open(&self.db, self.unwritten, id, Filter::complete()).map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
         all.push(piece.clone());
-        all.sort_unstable_by_key(|piece| Reverse(piece.epoch));
+        all.sort_unstable_by_key(|piece| Reverse(piece.id()));
         *pieces = Arc::new(all);
         Ok(piece)
+    }
+
+    /// The whole state as of now: what is committed from now on goes into a piece of its own.
+    pub(crate) fn cut(&self) -> Result<Cut, Error> {
+        let _nothing_is_committed = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pieces, snapshot, opened) = self.hold();
+        if let Some(newest) = pieces.first().filter(|newest| !newest.is_empty()) {
+            self.piece((newest.epoch, newest.part + 1))?;
+        }
+        let (position, latest) = (self.folded(&snapshot)?, self.latest(&snapshot)?);
+        let pieces = pieces.iter().map(Piece::id).collect();
+        Ok(Cut { pieces, snapshot, position, latest, opened })
     }
 
     /// Drops tables of the engine. It numbers them, gives the number above the highest that it finds
@@ -207,8 +259,8 @@ impl Tables {
         let Some(piece) = pieces.iter().rev().find(|piece| is_over(piece.epoch, STATE_KEPT)) else {
             return Ok(false);
         };
-        let going_on = at.take().filter(|(epoch, ..)| *epoch == piece.epoch);
-        let (_, table, from) = going_on.unwrap_or((piece.epoch, Table::Messages, None));
+        let going_on = at.take().filter(|(id, ..)| *id == piece.id());
+        let (_, table, from) = going_on.unwrap_or((piece.id(), Table::Messages, None));
         let rows = if table == Table::Messages { &piece.messages } else { &piece.taps };
         let start = from.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut stones, mut last) = (Vec::new(), None);
@@ -224,17 +276,17 @@ impl Tables {
             self.tombstones_of(piece.epoch)?.put(&self.db, &stones)?;
         }
         if !is_end {
-            *at = Some((piece.epoch, table, last));
+            *at = Some((piece.id(), table, last));
         } else if table == Table::Messages {
-            *at = Some((piece.epoch, Table::Taps, None));
+            *at = Some((piece.id(), Table::Taps, None));
         } else {
             let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
             if Arc::strong_count(&self.opened) > 1 {
                 // Somebody is reading a moment that has it: it goes when the next span is over.
                 return Ok(false);
             }
-            let epoch = piece.epoch;
-            let left = all.iter().filter(|other| other.epoch != epoch).cloned();
+            let (id, epoch) = (piece.id(), piece.epoch);
+            let left = all.iter().filter(|other| other.id() != id).cloned();
             *all = Arc::new(left.collect());
             // Under the lock, so that who holds a moment does not see half of it.
             self.delete(&[&piece.messages, &piece.taps])?;
@@ -286,16 +338,15 @@ impl Tables {
         if filters.map(|filter| filter.bytes()).sum::<usize>() > self.filter_bytes_max {
             return Ok(None);
         }
-        let behind =
-            |epoch| from.as_ref().filter(|(of, _)| *of == epoch).map(|(_, key)| key.clone());
+        let behind = |id| from.as_ref().filter(|(of, _)| *of == id).map(|(_, key)| key.clone());
         if let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) {
-            let start = behind(piece.epoch).map_or(Bound::Unbounded, Bound::Excluded);
+            let start = behind(piece.id()).map_or(Bound::Unbounded, Bound::Excluded);
             let (mut hashes, mut last) = (Vec::with_capacity(FILTER_STEP), None);
             let rows = piece.messages.range::<Slice, _>((start, Bound::Unbounded));
             for guard in rows.take(FILTER_STEP) {
                 let key = guard.key().map_err(engine_error)?;
                 hashes.push(Fingerprint::of(Table::Messages, &key).hash());
-                last = Some((piece.epoch, key));
+                last = Some((piece.id(), key));
             }
             let is_end = hashes.len() < FILTER_STEP;
             if is_end {
@@ -314,13 +365,13 @@ impl Tables {
         let Some(tombstones) = tombstones.iter().find(|it| !it.filter.is_complete()) else {
             return Ok(None);
         };
-        let from = behind(tombstones.epoch).and_then(|key| <[u8; 2]>::try_from(&*key).ok());
+        let from = behind((tombstones.epoch, 0)).and_then(|key| <[u8; 2]>::try_from(&*key).ok());
         let (hashes, next) = tombstones.hashes(&self.db, from, FILTER_STEP)?;
         tombstones.filter.insert(hashes.into_iter());
         if next.is_none() {
             tombstones.filter.finish();
         }
-        Ok(Some(next.map(|bucket| (tombstones.epoch, Slice::from(bucket)))))
+        Ok(Some(next.map(|bucket| ((tombstones.epoch, 0), Slice::from(bucket)))))
     }
 
     /// The messages of a channel, sorted by key.

@@ -17,7 +17,7 @@ use twoticks_core::window::Window;
 
 use crate::day::{Day, Place};
 use crate::embedded::fold::Shared;
-use crate::embedded::pieces::Merged;
+use crate::embedded::pieces::{Merged, Piece, PieceId};
 use crate::embedded::tables::{engine_error, layout_error};
 use crate::embedded::whole::is_live;
 use crate::error::Error;
@@ -31,7 +31,7 @@ pub(crate) struct View {
     pub(crate) position: Position,
     shared: Arc<Shared>,
     /// The pieces that there were, the newest first. Holding them would hold the engine.
-    pieces: Vec<i64>,
+    pieces: Vec<PieceId>,
     snapshot: Snapshot,
     /// The time that ages are measured by.
     latest: Time,
@@ -64,7 +64,7 @@ impl View {
         let (pieces, snapshot, position, latest, opened) = shared.slot.with(|tables| {
             let (pieces, snapshot, opened) = tables.hold();
             let (position, latest) = (tables.folded(&snapshot)?, tables.latest(&snapshot)?);
-            let pieces = pieces.iter().map(|piece| piece.epoch).collect();
+            let pieces = pieces.iter().map(Piece::id).collect();
             Ok((pieces, snapshot, position, latest, opened))
         })?;
         let tables = match scan.what {
@@ -114,8 +114,8 @@ impl View {
                     Table::Messages => {
                         let pieces = tables.pieces();
                         let mut rows = Vec::new();
-                        for epoch in &self.pieces {
-                            let piece = pieces.iter().find(|piece| piece.epoch == *epoch);
+                        for id in &self.pieces {
+                            let piece = pieces.iter().find(|piece| piece.id() == *id);
                             let piece = piece.ok_or_else(|| lost("messages expired"))?;
                             rows.push(self.snapshot.range(&piece.messages, range.clone()));
                         }

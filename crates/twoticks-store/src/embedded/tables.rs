@@ -9,10 +9,12 @@
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use fjall::config::CompressionPolicy;
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    Readable, Snapshot,
 };
 #[cfg(test)]
 use serde::Serialize;
@@ -23,7 +25,7 @@ use crate::day::Day;
 use crate::digest::Table;
 use crate::embedded::filter::Filter;
 use crate::embedded::memory::Memory;
-use crate::embedded::pieces::{MESSAGES, Piece, Pieces};
+use crate::embedded::pieces::{Piece, Pieces};
 use crate::embedded::tombstones::{self, Fingerprint, Tombstones};
 use crate::embedded::young::Overlay;
 use crate::error::Error;
@@ -48,6 +50,8 @@ pub(super) const REMEDY: &str = "stop, remove this folder and start again: it is
 pub(crate) struct Tables {
     pub(super) db: Database,
     pub(super) pieces: RwLock<Pieces>,
+    /// Held while an overlay is committed.
+    pub(super) committing: Mutex<()>,
     /// [`Memory::unwritten`].
     pub(super) unwritten: u64,
     /// The most memory for filters.
@@ -96,17 +100,18 @@ impl Tables {
             let (mut pieces, mut tombstones) = (Vec::new(), Vec::new());
             for name in db.list_keyspace_names() {
                 let epoch = |prefix| name.strip_prefix(prefix).and_then(|it| it.parse().ok());
-                if let Some(epoch) = epoch(MESSAGES) {
-                    pieces.push(Piece::open(&db, memory.unwritten, epoch, Filter::default())?);
+                if let Some(id) = Piece::of_messages(&name) {
+                    pieces.push(Piece::open(&db, memory.unwritten, id, Filter::default())?);
                 }
                 if let Some(epoch) = epoch(tombstones::NAME) {
                     tombstones.push(Tombstones::open(&db, epoch, Filter::default())?);
                 }
             }
-            pieces.sort_unstable_by_key(|piece| Reverse(piece.epoch));
+            pieces.sort_unstable_by_key(|piece| Reverse(piece.id()));
             tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
+                committing: Mutex::default(),
                 unwritten: memory.unwritten,
                 filter_bytes_max: memory.filters,
                 tombstones: RwLock::new(tombstones.into()),
@@ -201,6 +206,7 @@ impl Tables {
     pub(crate) fn commit(&self, overlay: &Overlay, folder: &Path) -> Result<u64, Error> {
         let Overlay { messages, taps, channels, cells, groups, dead, position, latest, .. } =
             overlay;
+        let _alone = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         // What failed after it had been done is done: cells must not change twice.
         if self.folded(&self.db.snapshot())? >= *position {
             return Ok(0);
@@ -269,7 +275,11 @@ impl Tables {
 
 /// How a table is made of which the engine gathers so many bytes before it writes them into a file.
 pub(super) fn gathering(unwritten: u64) -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(unwritten)
+    // Half of a row says what the rows around it say.
+    let compression = CompressionPolicy::all(CompressionType::Lz4);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(unwritten)
+        .data_block_compression_policy(compression)
 }
 
 /// The tables, which are closed and opened again when the engine has failed.

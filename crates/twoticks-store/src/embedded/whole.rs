@@ -8,7 +8,7 @@ use twoticks_core::clock::Time;
 use twoticks_core::message::Age;
 
 use crate::digest::{Digester, Table};
-use crate::embedded::pieces::{Merged, PIECE};
+use crate::embedded::pieces::{Merged, PIECE, Piece, PieceId};
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::embedded::tombstones::{Fingerprint, StoneRows};
 use crate::error::Error;
@@ -29,13 +29,13 @@ impl Tables {
     pub(crate) fn rows(
         &self,
         snapshot: &Snapshot,
-        pieces: &[i64],
+        pieces: &[PieceId],
         (first, from): (Table, &[u8]),
     ) -> Result<impl Iterator<Item = Result<(Table, Slice, Slice), Error>>, Error> {
         let all = self.pieces();
         let mut kept = Vec::with_capacity(pieces.len());
-        for epoch in pieces {
-            let piece = all.iter().find(|piece| piece.epoch == *epoch).cloned();
+        for id in pieces {
+            let piece = all.iter().find(|piece| piece.id() == *id).cloned();
             kept.push(piece.ok_or_else(|| Error::Unavailable {
                 doing: "reading the ledger to its end",
                 source: "messages expired meanwhile".into(),
@@ -119,7 +119,7 @@ impl Tables {
 
     pub(super) fn fill_now(&self, table: Table, waiting: &mut Waiting) -> Result<(), Error> {
         for (epoch, rows) in std::mem::take(waiting) {
-            let piece = self.piece(epoch)?;
+            let piece = self.piece((epoch, 0))?;
             let fingerprints = rows.iter().map(|(key, _)| Fingerprint::of(table, key));
             piece.filter.insert(fingerprints.map(Fingerprint::hash));
             let keyspace = if table == Table::Messages { &piece.messages } else { &piece.taps };
@@ -193,12 +193,12 @@ impl Tables {
     /// As [`Tables::digest`]; `told` hears of the position as soon as it stands.
     pub(crate) fn digest_telling(&self, told: impl FnOnce(Position)) -> Result<Digest, Error> {
         let (pieces, snapshot, _held) = self.hold();
-        let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
+        let ids: Vec<PieceId> = pieces.iter().map(Piece::id).collect();
         let position = self.folded(&snapshot)?;
         told(position);
         let mut digester = Digester::new(position);
         let latest = self.latest(&snapshot)?;
-        for row in self.rows(&snapshot, &epochs, (Table::Messages, &[]))? {
+        for row in self.rows(&snapshot, &ids, (Table::Messages, &[]))? {
             let (table, key, value) = row?;
             if table == Table::Tombstones {
                 break;

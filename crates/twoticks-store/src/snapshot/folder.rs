@@ -31,6 +31,11 @@ pub(crate) fn partial(data: &Path, position: Position) -> PathBuf {
     path(data, position).with_extension(PARTIAL)
 }
 
+/// Where a part of it is until then.
+pub(crate) fn partial_rest(data: &Path, position: Position) -> PathBuf {
+    data.join(FOLDER).join(format!("{position:020}.rest.{PARTIAL}"))
+}
+
 /// The positions of the snapshots in `data`, in order; other files are left alone.
 pub(crate) fn positions(data: &Path) -> Result<Vec<Position>, Error> {
     let io = |error| Error::io("listing the snapshots", error);

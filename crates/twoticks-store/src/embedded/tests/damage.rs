@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::keeping::{Told, open, verified};
 use super::*;
 use crate::digest::Table;
+use crate::embedded::pieces::Piece;
 use crate::snapshot::folder;
 
 /// Does something to a folder.
@@ -78,8 +79,8 @@ async fn look(data: &Path, before: Digest) -> End {
             let found = ledger.kept.shared.slot.with(|tables| {
                 let first = (Table::Messages, [].as_slice());
                 let (pieces, moment) = tables.moment();
-                let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
-                let rows = tables.rows(&moment, &epochs, first)?;
+                let ids: Vec<_> = pieces.iter().map(Piece::id).collect();
+                let rows = tables.rows(&moment, &ids, first)?;
                 for row in rows.take_while(|row| row.as_ref().is_ok_and(|it| it.0 == first.0)) {
                     assert!(tables.message(&row?.1)?.is_some());
                 }

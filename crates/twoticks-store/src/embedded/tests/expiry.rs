@@ -6,7 +6,8 @@ use twoticks_core::ids::Hash;
 
 use super::generations::Still;
 use super::*;
-use crate::embedded::pieces::{Found, PIECE};
+
+use crate::embedded::pieces::{Found, PIECE, Piece};
 use crate::embedded::tables::FORMAT;
 use crate::ledger::Kind;
 use crate::snapshot::Header;
@@ -101,9 +102,9 @@ async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
     let digest = still.digest();
     let rows = still.shared.slot.with(|tables| {
         let (pieces, snapshot) = tables.moment();
-        let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
+        let ids: Vec<_> = pieces.iter().map(Piece::id).collect();
         let from = (crate::digest::Table::Messages, [].as_slice());
-        let rows = tables.rows(&snapshot, &epochs, from)?;
+        let rows = tables.rows(&snapshot, &ids, from)?;
         let rows =
             rows.map(|row| row.map(|(table, key, value)| (table, key.to_vec(), value.to_vec())));
         rows.collect::<Result<Vec<_>, _>>()
@@ -116,8 +117,8 @@ async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
         let (table, key, _) = &rows[index];
         let rest = still.shared.slot.with(|tables| {
             let (pieces, snapshot) = tables.moment();
-            let epochs: Vec<i64> = pieces.iter().map(|piece| piece.epoch).collect();
-            Ok(tables.rows(&snapshot, &epochs, (*table, key))?.count())
+            let ids: Vec<_> = pieces.iter().map(Piece::id).collect();
+            Ok(tables.rows(&snapshot, &ids, (*table, key))?.count())
         });
         assert_eq!(rest.unwrap(), rows.len() - index, "{table:?}");
     }

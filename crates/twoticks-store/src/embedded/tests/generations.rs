@@ -6,6 +6,7 @@ use twoticks_core::message::MessageKey;
 
 use super::*;
 use crate::digest::Table;
+use crate::embedded::pieces::{Piece, PieceId};
 use crate::embedded::tables::Slot;
 use crate::embedded::tombstones::Fingerprint;
 use crate::embedded::young::Overlay;
@@ -142,6 +143,52 @@ async fn what_is_in_the_tables_in_the_commit_and_in_the_fold_is_one_ledger() {
         still.agrees("committed").await;
         assert_eq!(still.digest(), still.model.digest().await.unwrap());
     }
+}
+
+/// The messages and taps that the tables have now, of these pieces or of all.
+fn states(still: &Still, pieces: Option<&[PieceId]>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let read = still.shared.slot.with(|tables| {
+        let (all, snapshot) = tables.moment();
+        let all: Vec<_> = all.iter().map(Piece::id).collect();
+        let rows =
+            tables.rows(&snapshot, pieces.unwrap_or(&all), (Table::Messages, [].as_slice()))?;
+        rows.map(|row| row.map(|(table, key, value)| (table, key.to_vec(), value.to_vec())))
+            .take_while(|row| row.as_ref().is_ok_and(|(table, ..)| *table <= Table::Taps))
+            .map(|row| row.map(|(_, key, value)| (key, value)))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    read.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_cut_has_of_messages_and_taps_does_not_change() {
+    let mut still = Still::new();
+    let commit = |still: &mut Still| {
+        let frozen = still.freeze().unwrap();
+        still.shared.commit(&frozen).unwrap();
+    };
+    still.take(turn(1)).await;
+    commit(&mut still);
+    for n in 2..6 {
+        let cut = still.shared.slot.with(Tables::cut).unwrap();
+        let again = still.shared.slot.with(Tables::cut).unwrap();
+        assert_eq!(again.pieces.len(), cut.pieces.len() + 1, "its piece, and none beside");
+        assert_eq!((again.position, again.latest), (cut.position, cut.latest));
+        let before = states(&still, Some(&cut.pieces));
+        assert_eq!(states(&still, None), before);
+        // It touches what the turn before has made.
+        still.take(turn(n)).await;
+        commit(&mut still);
+        assert_eq!(states(&still, Some(&cut.pieces)), before);
+        assert_ne!(states(&still, None), before);
+        assert_eq!(still.digest(), still.model.digest().await.unwrap());
+        drop((cut, again));
+        still.forget();
+        still.agrees("opened again").await;
+        assert_eq!(still.digest(), still.model.digest().await.unwrap());
+    }
+    let pieces = still.shared.slot.with(|tables| Ok(tables.pieces().len())).unwrap();
+    assert_eq!(pieces, 5, "one for every cut that had something");
 }
 
 #[tokio::test]
