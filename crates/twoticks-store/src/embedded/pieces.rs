@@ -190,6 +190,16 @@ impl Tables {
         Ok(Cut { pieces, snapshot, position, latest, opened })
     }
 
+    /// Notes where the tables are before something is dropped from them, in a file and not in the
+    /// engine's own journal: of that the engine takes what is left when it was cut off, and tables
+    /// that went back behind a drop are of two moments. They are made again then.
+    fn note_dropping(&self) -> Result<(), Error> {
+        let folded = self.folded(&self.db.snapshot())?;
+        let mut noting = self.dropped.start_ingestion().map_err(engine_error)?;
+        noting.write("folded", layout::value(&folded)).map_err(engine_error)?;
+        noting.finish().map_err(engine_error)
+    }
+
     /// Drops tables of the engine. It numbers them, gives the number above the highest that it finds
     /// when it is opened, and after a kill its sequence numbers can be lower than those under which
     /// it noted a removal: of a table with a number for the second time half of the settings are
@@ -203,6 +213,7 @@ impl Tables {
             let name = format!("{GUARD}{guard}");
             self.db.keyspace(&name, KeyspaceCreateOptions::default).map_err(engine_error)
         };
+        self.note_dropping()?;
         open(guards.iter().max().map_or(0, |last| last + 1))?;
         let old = guards.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         for keyspace in keyspaces.iter().copied().chain(&old) {
@@ -233,7 +244,7 @@ impl Tables {
     /// Puts tombstones, as if their states had expired.
     #[cfg(test)]
     pub(crate) fn bury(&self, epoch: i64, stones: &[(Fingerprint, Time)]) -> Result<(), Error> {
-        self.tombstones_of(epoch)?.put(&self.db, stones)
+        self.tombstones_of(epoch)?.put(stones)
     }
 
     /// Does a step of what is due when everything up to `latest` is committed: pieces whose states
@@ -273,7 +284,7 @@ impl Tables {
         }
         let is_end = stones.len() < EXPIRE_STEP;
         if !stones.is_empty() {
-            self.tombstones_of(piece.epoch)?.put(&self.db, &stones)?;
+            self.tombstones_of(piece.epoch)?.put(&stones)?;
         }
         if !is_end {
             *at = Some((piece.id(), table, last));

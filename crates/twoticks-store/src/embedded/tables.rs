@@ -64,6 +64,8 @@ pub(crate) struct Tables {
     pub(crate) groups: Keyspace,
     pub(crate) dead: Keyspace,
     pub(super) meta: Keyspace,
+    /// Where the tables were when something was dropped from them; see [`Tables::note_dropping`].
+    pub(super) dropped: Keyspace,
     /// Tables that are opened again are others: what was read of the old ones goes no further.
     pub(crate) opened: Arc<()>,
 }
@@ -121,6 +123,7 @@ impl Tables {
                 groups: keyspace("groups")?,
                 dead: keyspace("dead")?,
                 meta: keyspace("meta")?,
+                dropped: keyspace("dropped")?,
                 opened: Arc::default(),
                 db,
             })
@@ -156,6 +159,15 @@ impl Tables {
         let rules: Option<String> = self.read_meta("rules", folder)?;
         let folded = self.folded(&self.db.snapshot())?;
         let latest = self.read_meta("latest", folder)?.unwrap_or_default();
+        let dropped = self.dropped.get("folded").map_err(engine_error)?;
+        let dropped = dropped.map(|value| layout::row::<Position>(&value)).transpose();
+        let dropped = dropped.map_err(|error| layout_error(error, folder))?.unwrap_or_default();
+        if folded < dropped {
+            let what = format!(
+                "its engine has lost what it had committed (it is at {folded}, and was at {dropped})"
+            );
+            return Err(Error::Corrupt { what, place: folder.to_owned(), remedy: REMEDY });
+        }
         Ok(Meta { folded, latest, same_rules: rules.as_deref() == Some(RULES_VERSION) })
     }
 

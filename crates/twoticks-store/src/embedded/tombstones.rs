@@ -87,7 +87,10 @@ impl Tombstones {
     }
 
     /// Puts tombstones beside those that are there, in one step that is on disk when it returns.
-    pub(crate) fn put(&self, db: &Database, stones: &[(Fingerprint, Time)]) -> Result<(), Error> {
+    ///
+    /// They go into a file at once and not through the engine's own journal: the states are dropped
+    /// next, and of a journal that has been cut off nobody would notice that they had been in it.
+    pub(crate) fn put(&self, stones: &[(Fingerprint, Time)]) -> Result<(), Error> {
         let mut buckets: BTreeMap<[u8; 2], Vec<[u8; BYTES]>> = BTreeMap::new();
         for (of, touched) in stones {
             let (bucket, rest) = of.split();
@@ -100,7 +103,7 @@ impl Tombstones {
         }
         // Before anybody could look for them here.
         self.filter.insert(stones.iter().map(|(of, _)| of.hash()));
-        let mut batch = db.batch().durability(Some(fjall::PersistMode::SyncAll));
+        let mut filling = self.rows.start_ingestion().map_err(engine_error)?;
         for (bucket, mut stones) in buckets {
             if let Some(row) = self.rows.get(bucket).map_err(engine_error)? {
                 let known =
@@ -114,9 +117,9 @@ impl Tombstones {
             stones.reverse();
             let mut row = vec![VALUE_VERSION];
             row.extend(stones.iter().flatten());
-            batch.insert(&self.rows, bucket, row);
+            filling.write(bucket, row).map_err(engine_error)?;
         }
-        batch.commit().map_err(engine_error)
+        filling.finish().map_err(engine_error)
     }
 
     /// What its keys and rows take, before the engine's own.
