@@ -169,6 +169,9 @@ impl Embedded {
         let (shared, mut young) =
             opening::open_tables(folder, &keys, &journal, &Memory::of(memory_bytes))?;
         let shared = Arc::new(shared);
+        // What is replayed may not be committed yet, and what expires by it would be missing if it
+        // had to be replayed once more.
+        let committed = young.latest;
         opening::replay(&shared, &mut young, &journal, folder)?;
         if let Some(latest) = retention::latest_of(folder, &journal)? {
             ages.tell(latest);
@@ -177,7 +180,7 @@ impl Embedded {
         let [folds, commit, fills, expires] = [(); 4].map(|()| Arc::clone(&shared));
         let (due, to_expire) = sync_channel(1);
         // What has expired while nobody was there.
-        due.try_send(young.latest).expect("there is room in a fresh channel");
+        due.try_send(committed).expect("there is room in a fresh channel");
         let started = [
             threads::start("twoticks-fold", move || {
                 fold::run(&folds, young, (&ordered, &backlog), &commits);

@@ -134,6 +134,10 @@ impl Tables {
     /// Reads what the tables say about themselves; fresh ones are told who they are.
     pub(crate) fn meta(&self, folder: &Path, keys: Option<&Keys>) -> Result<Meta, Error> {
         let Some(format) = self.read_meta::<u32>("format", folder)? else {
+            if !self.is_fresh()? {
+                let what = "it does not say what it is, and there is something in it".to_owned();
+                return Err(Error::Corrupt { what, place: folder.to_owned(), remedy: REMEDY });
+            }
             let check = keys.map(|keys| keys.seal(KEY_CHECK.0, b"", KEY_CHECK.1));
             let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
             batch.insert(&self.meta, "format", layout::value(&FORMAT));
@@ -169,6 +173,17 @@ impl Tables {
             return Err(Error::Corrupt { what, place: folder.to_owned(), remedy: REMEDY });
         }
         Ok(Meta { folded, latest, same_rules: rules.as_deref() == Some(RULES_VERSION) })
+    }
+
+    /// Whether nothing was ever put into them. An engine whose own journal is gone opens as well,
+    /// with what it had in files.
+    fn is_fresh(&self) -> Result<bool, Error> {
+        let fixed = Table::ALL.into_iter().filter_map(|table| self.table(table));
+        let mut is_fresh = self.pieces().is_empty() && self.tombstones().is_empty();
+        for rows in fixed.chain([&self.dropped]) {
+            is_fresh &= rows.is_empty().map_err(engine_error)?;
+        }
+        Ok(is_fresh)
     }
 
     fn read_meta<T: serde::de::DeserializeOwned>(

@@ -371,10 +371,6 @@ impl World {
 
     /// Ends the process and starts another.
     fn end(&mut self, how: How, power_cut: bool, left: &Left) {
-        // Not there yet: when something has expired, an engine whose own journal is cut can open
-        // with tables of two moments that nothing but `verify` tells apart.
-        let is_cut = matches!(left, Left::Damaged(Damage { files: images::Files::Journals, .. }));
-        let left = if is_cut && self.reach() > STATE_KEPT { &Left::Nothing } else { left };
         // Damage to tables that the engine sees only when it reads them ends a process that is
         // folding: here they are read first.
         let first_read = matches!(left, Left::Damaged(Damage { files: images::Files::Tables, .. }));
