@@ -14,7 +14,7 @@
 //! | groups | channel 0 length (2) group position (8) | empty |
 //! | dead | position (8) | empty |
 //! | tombstones | fingerprint (2) | the rest of each, as `embedded::tombstones` has it |
-//! | meta | a word | see `embedded::tables` |
+//! | meta, dropped | a word | see `embedded::tables` |
 //!
 //! A cell by itself (in digests) has the key of its row with, in place of the day, `atom (4) side
 //! (1)` and then the attribution (1), or the category (1) and the campaign: 0, or 1 and its text up
