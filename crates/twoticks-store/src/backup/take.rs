@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::journal::Position;
 use crate::journal::segment::{self, Next, Scan};
 use crate::lock::FolderLock;
-use crate::snapshot::folder::{FOLDER as SNAPSHOTS, Sealed};
+use crate::snapshot::folder::{self, Sealed};
 use crate::snapshot::reader::Snapshot;
 use crate::threads::blocking;
 
@@ -88,7 +88,7 @@ fn take_held(kept: &Kept, request: Request, read: &AtomicU64) -> Result<Taken, E
     let position = kept.journal.acknowledged();
     let latest = kept.latest();
     let mut parts = segments(kept, sealed.header.position, position)?;
-    parts.push(snapshot(&sealed)?);
+    parts.extend(snapshot(&sealed)?);
     // Last, so that everything is known in them that the journal speaks of.
     parts.extend(
         beside.iter().map(|name| (name.clone(), kept.folder().join(name))).filter_map(whole),
@@ -134,10 +134,17 @@ fn segments(kept: &Kept, snapshot: Position, until: Position) -> Result<Vec<Part
         .collect()
 }
 
-fn snapshot(sealed: &Sealed) -> Result<Part, Error> {
-    let name = sealed.path.file_name().unwrap_or_default().to_string_lossy();
-    let path = format!("{SNAPSHOTS}/{name}");
-    Ok(Part { path, source: sealed.path.clone(), bytes: u64::MAX, check: Check::Snapshot })
+/// The files of a snapshot.
+fn snapshot(sealed: &Sealed) -> Result<Vec<Part>, Error> {
+    let parts = Snapshot::parts(&sealed.path)?;
+    let parts = parts.iter().map(|part| folder::part_beside(&sealed.path, part));
+    let sources = parts.chain([sealed.path.clone()]);
+    let listed = sources.map(|source| {
+        let name = source.file_name().unwrap_or_default().to_string_lossy();
+        let path = format!("{}/{name}", folder::FOLDER);
+        Part { path, source, bytes: u64::MAX, check: Check::Snapshot }
+    });
+    Ok(listed.collect())
 }
 
 fn whole((path, source): (String, PathBuf)) -> Option<Part> {
@@ -181,7 +188,7 @@ fn put(
         tracing::warn!(backup.file = %place.display(), "damaged in the backup: copied again");
     }
     if let Check::Snapshot = part.check {
-        Snapshot::open(&part.source)?.check()?;
+        Snapshot::check(&part.source, &mut || Ok(()))?;
     }
     if let Some(folder) = place.parent() {
         make_folder(folder).map_err(making)?;

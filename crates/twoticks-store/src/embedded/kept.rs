@@ -11,17 +11,13 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
-use twoticks_core::RULES_VERSION;
 use twoticks_core::clock::Time;
 
-use crate::digest::Table;
 use crate::embedded::fold::{Note, Order, Shared};
-use crate::embedded::opening::{mark_damaged, usable};
-use crate::embedded::pieces::{Cut, PieceId};
+use crate::embedded::opening::usable;
 use crate::embedded::refold::{Refolded, refold};
 use crate::embedded::retention::Ages;
 use crate::embedded::scratch::Scratch;
-use crate::embedded::tables::{self, Tables};
 use crate::embedded::young::Young;
 use crate::embedded::{CATCH_UP_MAX, noted};
 use crate::error::Error;
@@ -29,12 +25,7 @@ use crate::journal::{Journal, Position};
 use crate::keys::Keys;
 use crate::ledger::Digest;
 use crate::snapshot::folder::{self, Sealed};
-use crate::snapshot::writer::Writer;
-use crate::snapshot::{Header, reader};
 use crate::threads::blocking;
-
-/// So many bytes of rows are read from the tables at a time.
-const PAGE_BYTES: usize = 4 << 20;
 
 /// The inner parts of a ledger in a folder.
 pub struct Kept {
@@ -44,8 +35,8 @@ pub struct Kept {
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Mutex<Option<SyncSender<Order>>>,
     pub(super) ages: Arc<Ages>,
-    /// One snapshot is sealed at a time.
-    sealing: Mutex<()>,
+    /// One snapshot is sealed at a time, and no part is removed meanwhile.
+    pub(super) sealing: Mutex<()>,
     /// How many hold the folder.
     holders: Mutex<usize>,
     ending: AtomicBool,
@@ -243,113 +234,6 @@ impl Kept {
     /// The snapshots that the journal goes on from, in order.
     pub(crate) fn usable(&self) -> Result<Vec<Sealed>, Error> {
         usable(&self.folder, &self.journal)
-    }
-
-    /// Seals what the tables have now, unless there is a snapshot of it already. Blocks, for long
-    /// if there is much.
-    pub(crate) fn seal(&self) -> Result<Sealed, Error> {
-        let _one = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        let sealed = |position| {
-            let path = folder::path(&self.folder, position);
-            let opened = reader::Snapshot::open(&path);
-            opened.ok().map(|reader::Snapshot { header, .. }| Sealed { path, header })
-        };
-        if let Some(sealed) = sealed(*self.shared.committed.borrow()) {
-            return Ok(sealed);
-        }
-        let cut = self.shared.slot.with(Tables::cut)?;
-        let position = cut.position;
-        if let Some(sealed) = sealed(position) {
-            return Ok(sealed);
-        }
-        folder::make(&self.folder)?;
-        let made_by = (RULES_VERSION, tables::FORMAT);
-        let times = (self.ages.latest(), cut.latest);
-        let header = Header::new(position, times, made_by, &self.keys);
-        let path = folder::path(&self.folder, position);
-        let partial = folder::partial(&self.folder, position);
-        let rest = folder::partial_rest(&self.folder, position);
-        let written = self.write(cut, &header, (&partial, &rest));
-        // At once, so that a full disk does not stay full of it.
-        drop(std::fs::remove_file(&rest));
-        if let Err(error) = written {
-            drop(std::fs::remove_file(&partial));
-            if let Error::Corrupt { .. } = &error {
-                // Only the tables are read here.
-                mark_damaged(self.shared.slot.folder());
-            }
-            return Err(error);
-        }
-        let renaming = |error| Error::io("giving a snapshot its name", error);
-        std::fs::rename(&partial, &path).map_err(renaming)?;
-        folder::sync(&self.folder)?;
-        tracing::info!(snapshot.path = %path.display(), "the state at {position} is sealed");
-        Ok(Sealed { path, header })
-    }
-
-    /// Writes all rows of `cut`: first what changes into `rest`, then everything into `partial`.
-    fn write(
-        &self,
-        cut: Cut,
-        header: &Header,
-        (partial, rest): (&Path, &Path),
-    ) -> Result<(), Error> {
-        let Cut { pieces, snapshot, opened, .. } = cut;
-        let mut writer = Writer::create(rest, header)?;
-        let changing = (Table::Channels, Table::Dead);
-        self.pages((&pieces, &opened), changing, Some(&snapshot), &mut writer)?;
-        writer.finish()?;
-        drop(snapshot);
-        let mut writer = Writer::create(partial, header)?;
-        let states = (Table::Messages, Table::Taps);
-        self.pages((&pieces, &opened), states, None, &mut writer)?;
-        for row in reader::Snapshot::open(rest)? {
-            let (table, key, value) = row?;
-            writer.row(table, &key, &value)?;
-        }
-        // Nothing expires as long as the cut is held.
-        let stones = (Table::Tombstones, Table::Tombstones);
-        self.pages((&pieces, &opened), stones, None, &mut writer)?;
-        writer.finish().map(drop)
-    }
-
-    /// Writes the rows of the tables from `first` to `last`, as of `snapshot`, or as they are where
-    /// they do not change. Between two pages nothing is locked, so that an engine that has to be
-    /// opened again does not wait.
-    fn pages(
-        &self,
-        (pieces, opened): (&[PieceId], &Arc<()>),
-        (first, last): (Table, Table),
-        snapshot: Option<&fjall::Snapshot>,
-        writer: &mut Writer,
-    ) -> Result<(), Error> {
-        let mut next = Some((first, Vec::new()));
-        while let Some((table, key)) = next.take() {
-            self.go_on()?;
-            next = self.shared.slot.with(|tables| {
-                if !Arc::ptr_eq(&tables.opened, opened) {
-                    return Err(Error::Unavailable {
-                        doing: "sealing the state of the ledger",
-                        source: "its engine was opened again meanwhile".into(),
-                    });
-                }
-                let now = tables.db.snapshot();
-                let mut bytes = 0;
-                for row in tables.rows(snapshot.unwrap_or(&now), pieces, (table, &key))? {
-                    let (table, key, value) = row?;
-                    if table > last {
-                        break;
-                    }
-                    if bytes >= PAGE_BYTES {
-                        return Ok(Some((table, key.to_vec())));
-                    }
-                    bytes += key.len() + value.len();
-                    writer.row(table, &key, &value)?;
-                }
-                Ok(None)
-            })?;
-        }
-        Ok(())
     }
 
     /// Folds the journal up to `until` again, in `scratch` (an empty folder that the caller

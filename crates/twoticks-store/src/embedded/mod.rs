@@ -4,10 +4,10 @@
 //! and for nothing else. One thread folds what is acknowledged into what is young, in memory
 //! ([`fold`], [`young`]), and what is young is committed whole, with the position it reaches
 //! ([`tables`]). A question is put to the fold behind what was acknowledged when it was asked, and
-//! is answered from what is young and the tables together ([`query`]). `ledger/` can be removed at any time while nobody uses the folder: it is a fold of
-//! the journal, or of a snapshot and the journal behind it, and the next start makes it again
-//! ([`opening`]). What a folder can do besides is in [`kept`], how long it keeps its journal in
-//! [`retention`].
+//! is answered from what is young and the tables together ([`query`]). `ledger/` can be removed at
+//! any time while nobody uses the folder: it is a fold of the journal, or of a snapshot and the
+//! journal behind it, and the next start makes it again ([`opening`]). What a folder can do besides is in [`kept`] and [`sealing`], how long it keeps its
+//! journal in [`retention`].
 
 mod cells;
 mod filter;
@@ -15,13 +15,14 @@ pub mod fold;
 pub mod kept;
 pub mod memory;
 mod opening;
-mod pieces;
+pub(crate) mod pieces;
 mod query;
 mod recent;
 mod refold;
 pub mod retention;
 mod scan;
 pub mod scratch;
+mod sealing;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -70,6 +71,7 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(25);
 /// with more events than this.
 const INLINE_BYTES_MAX: usize = 16 << 10;
 const INLINE_EVENTS_MAX: usize = 256;
+
 /// Removes the ledger that is in `data`, all of it, while nobody uses the folder.
 ///
 /// # Errors

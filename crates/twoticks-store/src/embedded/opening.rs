@@ -23,7 +23,6 @@ use crate::journal::{Journal, Position};
 use crate::keys::Keys;
 use crate::ledger::Counters;
 use crate::snapshot::folder::{self, Sealed};
-use crate::snapshot::reader::Snapshot;
 
 /// How many entries are looked at for one with a body that says under which key it was sealed.
 const KEY_CHECK_ENTRIES: usize = 100;
@@ -265,8 +264,8 @@ fn fill(
             "the ledger begins with the snapshot at {}, by {}", header.position, header.rules
         );
         let (tables, _) = open(new, keys, memory)?;
-        match Snapshot::open(&path).and_then(|rows| tables.fill(rows, &header)) {
-            Ok(()) => return Ok(()),
+        match tables.fill(&path) {
+            Ok(_) => return Ok(()),
             Err(error @ (Error::Corrupt { .. } | Error::NewerVersion { .. })) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a snapshot is damaged");
                 last = Some(error);

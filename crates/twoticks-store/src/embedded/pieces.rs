@@ -24,6 +24,7 @@ use crate::embedded::tombstones::{Fingerprint, Tombstones};
 use crate::error::Error;
 use crate::journal::Position;
 use crate::layout;
+use crate::snapshot::Part;
 
 /// Milliseconds of acceptance time that one piece covers.
 pub(crate) const PIECE: i64 = 15 * DAY;
@@ -32,7 +33,7 @@ const EXPIRE_STEP: usize = 1 << 20;
 /// How many files of a piece's messages there are before they are merged.
 const FILES_MAX: u8 = 8;
 /// How many messages are taken into a filter at a time.
-const FILTER_STEP: usize = 65_536;
+pub(super) const FILTER_STEP: usize = 65_536;
 
 /// What the guard is called, before its number; nothing is in it.
 const GUARD: &str = "guard-";
@@ -129,6 +130,11 @@ impl Piece {
     }
 }
 
+/// Under which name it is noted that a piece was sealed.
+fn sealed((epoch, part): PieceId) -> String {
+    format!("sealed-{epoch}.{part}")
+}
+
 /// What is known without asking the engine, at some moment.
 pub(crate) struct Filters {
     pieces: Pieces,
@@ -155,13 +161,28 @@ impl Tables {
         Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The newest piece, made if there is none for `latest`.
+    /// The piece that is written to, made if there is none for `latest`.
     pub(super) fn newest(&self, latest: Time) -> Result<Piece, Error> {
         let epoch = latest.0.div_euclid(PIECE);
         match self.pieces().first().filter(|piece| piece.epoch >= epoch) {
+            Some(piece) if self.sealed_as(piece.id())?.is_some() => {
+                self.piece((piece.epoch, piece.part + 1))
+            }
             Some(piece) => Ok(piece.clone()),
             None => self.piece((epoch, 0)),
         }
+    }
+
+    /// The part of a snapshot that has the same rows as a piece.
+    pub(crate) fn sealed_as(&self, piece: PieceId) -> Result<Option<Part>, Error> {
+        let value = self.meta.get(sealed(piece)).map_err(engine_error)?;
+        let part = value.map(|value| layout::row(&value)).transpose();
+        part.map_err(|error| layout_error(error, Path::new("meta")))
+    }
+
+    /// Notes that `part` has the same rows as its piece, to which nothing is written from now on.
+    pub(crate) fn note_sealed(&self, part: &Part) -> Result<(), Error> {
+        self.meta.insert(sealed(part.piece), layout::value(part)).map_err(engine_error)
     }
 
     /// The piece with this id, made if it is not there.
@@ -187,7 +208,8 @@ impl Tables {
             self.piece((newest.epoch, newest.part + 1))?;
         }
         let (position, latest) = (self.folded(&snapshot)?, self.latest(&snapshot)?);
-        let pieces = pieces.iter().map(Piece::id).collect();
+        // What is written from now on is put into the newest, also if that was there and empty.
+        let pieces = pieces.iter().filter(|piece| !piece.is_empty()).map(Piece::id).collect();
         Ok(Cut { pieces, snapshot, position, latest, opened })
     }
 
@@ -302,6 +324,7 @@ impl Tables {
             *all = Arc::new(left.collect());
             // Under the lock, so that who holds a moment does not see half of it.
             self.delete(&[&piece.messages, &piece.taps])?;
+            self.meta.remove(sealed(id)).map_err(engine_error)?;
             drop(pieces);
             drop(all);
             tracing::info!(ledger.epoch = epoch, "states expired, their tombstones stay");

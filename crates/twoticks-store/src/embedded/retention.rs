@@ -33,9 +33,6 @@ pub const SNAPSHOT_AGE_MIN: i64 = DAY;
 /// been recorded, in milliseconds.
 const RETRY_AFTER: i64 = 3_600 * SECOND;
 
-/// After so many rows of a snapshot it is looked whether the ledger ends.
-const ROWS_BETWEEN_LOOKS: usize = 10_000;
-
 /// How long to keep the journal.
 #[derive(Clone)]
 pub struct Retention {
@@ -200,7 +197,7 @@ fn let_go(kept: &Kept, mut sealed: Vec<Sealed>, until: Time) -> Result<Option<Ve
             continue;
         };
         let position = base.header.position;
-        let before: Vec<_> = positions.iter().filter(|before| **before < position).collect();
+        let before: Vec<_> = positions.iter().copied().filter(|it| *it < position).collect();
         if before.is_empty() && second.is_none_or(|second| second > position + 1) {
             break;
         }
@@ -216,8 +213,7 @@ fn let_go(kept: &Kept, mut sealed: Vec<Sealed>, until: Time) -> Result<Option<Ve
         let is_done = kept.if_not_held(|| {
             // First, because the journal then begins before the oldest snapshot, which does no
             // harm, whatever happens in between.
-            before.iter().try_for_each(|before| remove(&kept.folder, **before))?;
-            folder::sync(&kept.folder)?;
+            remove(kept, &before)?;
             kept.journal.trim(position + 1).map(drop)
         })?;
         if !is_done {
@@ -232,12 +228,13 @@ fn let_go(kept: &Kept, mut sealed: Vec<Sealed>, until: Time) -> Result<Option<Ve
     Ok(Some(sealed))
 }
 
-/// Reads all of a snapshot, unless the ledger ends.
+/// Reads all of a snapshot and its parts, unless the ledger ends.
 fn check(kept: &Kept, sealed: &Sealed) -> Result<(), Error> {
-    Snapshot::open(&sealed.path)?.enumerate().try_for_each(|(index, row)| {
-        row?;
-        if index.is_multiple_of(ROWS_BETWEEN_LOOKS) { kept.go_on() } else { Ok(()) }
-    })
+    let mut go_on = || kept.go_on();
+    for part in Snapshot::check(&sealed.path, &mut go_on)?.parts {
+        Snapshot::check(&folder::part(&kept.folder, &part), &mut go_on)?;
+    }
+    Ok(())
 }
 
 /// Removes snapshots that stand closer together than they need, as those do that a backup asks
@@ -255,17 +252,23 @@ fn thin(kept: &Kept, sealed: &[Sealed], age: i64) -> Result<(), Error> {
         }
     }
     if !close.is_empty() {
-        kept.if_not_held(|| {
-            close.iter().try_for_each(|position| remove(&kept.folder, *position))?;
-            folder::sync(&kept.folder)
-        })?;
+        kept.if_not_held(|| remove(kept, &close))?;
     }
     Ok(())
 }
 
-fn remove(data: &Path, position: Position) -> Result<(), Error> {
-    let removed = std::fs::remove_file(folder::path(data, position));
-    removed.map_err(|error| Error::io("removing a snapshot", error))
+/// Removes the snapshots at `positions`, and the parts that only they have.
+fn remove(kept: &Kept, positions: &[Position]) -> Result<(), Error> {
+    for position in positions {
+        let removed = std::fs::remove_file(folder::path(&kept.folder, *position));
+        removed.map_err(|error| Error::io("removing a snapshot", error))?;
+    }
+    folder::sync(&kept.folder)?;
+    // What is being sealed has parts that no snapshot names yet; they are looked at the next time.
+    match kept.sealing.try_lock() {
+        Ok(_nothing_is_sealed) => folder::sweep(&kept.folder),
+        Err(_) => Ok(()),
+    }
 }
 
 /// What the journal's end and the snapshots say of the latest acceptance time.

@@ -9,7 +9,6 @@ use crate::embedded::young::Young;
 use crate::entry::Work;
 use crate::error::Error;
 use crate::ledger::{Batch, Digest, Entry};
-use crate::snapshot::reader::Snapshot;
 
 /// Tables in a folder of their own.
 pub struct Scratch {
@@ -49,9 +48,7 @@ impl Scratch {
 
     /// Puts the state of the snapshot in `path` into it, as long as nothing was folded. Blocks.
     pub(crate) fn fill(&mut self, path: &Path) -> Result<(), Error> {
-        let rows = Snapshot::open(path)?;
-        let header = rows.header.clone();
-        self.shared.slot.with(|tables| tables.fill(rows, &header))?;
+        let header = self.shared.slot.with(|tables| tables.fill(path))?;
         self.young = Young::new(&self.memory, header.position, header.horizon);
         Ok(())
     }

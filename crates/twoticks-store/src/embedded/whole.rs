@@ -8,14 +8,15 @@ use twoticks_core::clock::Time;
 use twoticks_core::message::Age;
 
 use crate::digest::{Digester, Table};
-use crate::embedded::pieces::{Merged, PIECE, Piece, PieceId};
+use crate::embedded::pieces::{FILTER_STEP, Merged, PIECE, Piece, PieceId};
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::embedded::tombstones::{Fingerprint, StoneRows};
 use crate::error::Error;
 use crate::journal::Position;
 use crate::layout;
 use crate::ledger::Digest;
-use crate::snapshot::{Header, Row};
+use crate::snapshot::reader::Snapshot as Sealed;
+use crate::snapshot::{Header, Part, Row, folder};
 
 /// How many bytes of messages are gathered before they are put into a fresh piece.
 const FILL_BYTES: usize = 64 << 20;
@@ -66,39 +67,75 @@ impl Tables {
         }))
     }
 
-    /// Puts the state that `rows` are, in the order of tables and keys, into tables that have
-    /// none, as the state of `header`. The position is written last, so that what is torn stands
-    /// for nothing.
-    pub(crate) fn fill(
-        &self,
-        rows: impl Iterator<Item = Result<Row, Error>>,
-        header: &Header,
-    ) -> Result<(), Error> {
-        let mut rows = rows.peekable();
-        for table in Table::ALL {
-            if !matches!(rows.peek(), Some(Ok((next, ..))) if *next == table) {
-                continue;
+    /// Puts the state of the snapshot in `path` into tables that have none. The position is written
+    /// last, so that what is torn stands for nothing.
+    pub(crate) fn fill(&self, path: &Path) -> Result<Header, Error> {
+        let mut rows = Sealed::open(path)?;
+        let header = rows.header.clone();
+        self.fill_rows(&mut rows)?;
+        let parts = rows.trailer().map(|trailer| trailer.parts).unwrap_or_default();
+        for part in &parts {
+            let path = folder::part_beside(path, part);
+            if !path.exists() {
+                let what = "it is missing, and a snapshot needs it".to_owned();
+                let remedy = "restore it from a backup";
+                return Err(Error::Corrupt { what, place: path, remedy });
             }
-            let is_of_table = |row: &Result<Row, _>| row.as_ref().is_ok_and(|row| row.0 == table);
-            let rows = std::iter::from_fn(|| rows.next_if(is_of_table));
-            match self.table(table) {
-                Some(keyspace) => fill_one(keyspace, rows)?,
-                None if table == Table::Tombstones => self.fill_tombstones(rows)?,
-                None => self.fill_pieces(table, rows)?,
-            }
+            self.fill_part(part, &mut Sealed::open(&path)?)?;
         }
-        rows.next().transpose()?;
+        self.stand_for(&header)?;
+        Ok(header)
+    }
+
+    /// Makes them the state of `header`, which they have all rows of.
+    pub(super) fn stand_for(&self, header: &Header) -> Result<(), Error> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, "folded", layout::value(&header.position));
         batch.insert(&self.meta, "latest", layout::value(&header.horizon));
         batch.commit().map_err(engine_error)
     }
 
+    /// Puts rows, in the order of tables and keys, into tables that have none.
+    pub(super) fn fill_rows(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<Row, Error>>,
+    ) -> Result<(), Error> {
+        by_table(rows, |table, rows| match self.table(table) {
+            Some(keyspace) => fill_one(keyspace, rows),
+            None if table == Table::Tombstones => self.fill_tombstones(rows),
+            None => self.fill_pieces(table, rows),
+        })
+    }
+
+    /// Puts the rows of `part` into its piece.
+    fn fill_part(
+        &self,
+        part: &Part,
+        rows: &mut dyn Iterator<Item = Result<Row, Error>>,
+    ) -> Result<(), Error> {
+        let piece = self.piece(part.piece)?;
+        by_table(rows, |table, rows| {
+            let keyspace = if table == Table::Messages { &piece.messages } else { &piece.taps };
+            let mut hashes = Vec::with_capacity(FILTER_STEP);
+            let known = rows.inspect(|row| {
+                let Ok((_, key, _)) = row else { return };
+                hashes.push(Fingerprint::of(table, key).hash());
+                if hashes.len() == FILTER_STEP {
+                    piece.filter.insert(hashes.drain(..));
+                }
+            });
+            fill_one(keyspace, known)?;
+            piece.filter.insert(hashes.into_iter());
+            Ok(())
+        })?;
+        self.note_sealed(part)
+    }
+
     /// Puts messages or taps each into the piece of when they were touched last.
     pub(super) fn fill_pieces(
         &self,
         table: Table,
-        rows: impl Iterator<Item = Result<Row, Error>>,
+        rows: &mut dyn Iterator<Item = Result<Row, Error>>,
     ) -> Result<(), Error> {
         // Rows come sorted by key, not by time.
         let mut waiting = Waiting::new();
@@ -135,7 +172,7 @@ impl Tables {
     /// Puts tombstones each into the table of its span; they come sorted by it.
     pub(super) fn fill_tombstones(
         &self,
-        rows: impl Iterator<Item = Result<Row, Error>>,
+        rows: &mut dyn Iterator<Item = Result<Row, Error>>,
     ) -> Result<(), Error> {
         let damaged = |error| layout_error(error, Path::new("snapshot"));
         let rows = rows.map(|row| {
@@ -234,6 +271,20 @@ impl Iterator for Rows {
         };
         Some(row.map(|(key, value)| (table, key, value)))
     }
+}
+
+/// Has `fill` take the rows of each table in turn.
+fn by_table(
+    rows: &mut dyn Iterator<Item = Result<Row, Error>>,
+    mut fill: impl FnMut(Table, &mut dyn Iterator<Item = Result<Row, Error>>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut rows = rows.peekable();
+    while let Some(Ok((table, ..))) = rows.peek() {
+        let table = *table;
+        let is_of_table = |row: &Result<Row, _>| row.as_ref().is_ok_and(|row| row.0 == table);
+        fill(table, &mut std::iter::from_fn(|| rows.next_if(is_of_table)))?;
+    }
+    rows.next().transpose().map(drop)
 }
 
 /// What is sorted goes into files at once, and not through the engine's own journal.

@@ -1,16 +1,21 @@
-//! The snapshots of a data folder: `snapshots/`, each file named by its position.
+//! The snapshots of a data folder: `snapshots/`, each named by its position, and the parts that
+//! they share, named by what is in them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::journal::Position;
-use crate::snapshot::Header;
 use crate::snapshot::reader::Snapshot;
+use crate::snapshot::{Header, Part};
 
 /// The name of the folder in the data folder.
 pub(crate) const FOLDER: &str = "snapshots";
 const SUFFIX: &str = ".snapshot";
+const PART_SUFFIX: &str = ".part";
+/// How many bytes of its hash are in a part's name.
+const PART_NAME_BYTES: usize = 16;
 /// What a file is called until it is whole.
 const PARTIAL: &str = "partial";
 
@@ -31,9 +36,25 @@ pub(crate) fn partial(data: &Path, position: Position) -> PathBuf {
     path(data, position).with_extension(PARTIAL)
 }
 
-/// Where a part of it is until then.
-pub(crate) fn partial_rest(data: &Path, position: Position) -> PathBuf {
-    data.join(FOLDER).join(format!("{position:020}.rest.{PARTIAL}"))
+/// Where `part` is, in the data folder `data`.
+pub(crate) fn part(data: &Path, part: &Part) -> PathBuf {
+    data.join(FOLDER).join(name_of(part))
+}
+
+/// Where `part` is, beside the snapshot in `path` that it belongs to.
+pub(crate) fn part_beside(path: &Path, part: &Part) -> PathBuf {
+    path.with_file_name(name_of(part))
+}
+
+/// The file name of `part`: enough of its hash to tell it from all others.
+fn name_of(part: &Part) -> String {
+    let digits = part.sha256.iter().take(PART_NAME_BYTES).map(|byte| format!("{byte:02x}"));
+    digits.chain([PART_SUFFIX.to_owned()]).collect()
+}
+
+/// Where a part is until it is whole.
+pub(crate) fn partial_part(data: &Path) -> PathBuf {
+    data.join(FOLDER).join("part").with_extension(PARTIAL)
 }
 
 /// The positions of the snapshots in `data`, in order; other files are left alone.
@@ -85,6 +106,28 @@ pub(crate) fn make(data: &Path) -> Result<(), Error> {
         let path = entry.map_err(io)?.path();
         if path.extension().is_some_and(|extension| extension == PARTIAL) {
             std::fs::remove_file(path).map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the parts that belong to no snapshot any more; if there is a snapshot of which it cannot
+/// be told what belongs to it, none.
+pub(crate) fn sweep(data: &Path) -> Result<(), Error> {
+    let io = |error| Error::io("removing parts of snapshots", error);
+    let mut named = BTreeSet::new();
+    for position in positions(data)? {
+        match Snapshot::parts(&path(data, position)) {
+            Ok(parts) => named.extend(parts.iter().map(name_of)),
+            Err(Error::Corrupt { .. } | Error::NewerVersion { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    for entry in std::fs::read_dir(data.join(FOLDER)).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|it| it.ends_with(PART_SUFFIX) && !named.contains(it)) {
+            std::fs::remove_file(entry.path()).map_err(io)?;
         }
     }
     Ok(())

@@ -1,13 +1,15 @@
-//! Sealed snapshots: the whole state of a ledger at one position, in one file that never changes.
+//! Sealed snapshots: the whole state of a ledger at one position, in files that never change.
 //!
-//! Where the journal no longer begins at 1, a snapshot is what its fold begins with. A file is
-//! written by [`writer`], read by [`reader`] and found by [`folder`]. It is, in order, with all
-//! numbers little-endian:
+//! Where the journal no longer begins at 1, a snapshot is what its fold begins with. Messages and
+//! taps, which are most of it, lie in pieces that do not change either: each is in a file of its
+//! own, a *part*, which all snapshots share that have the piece. A file of either kind is written by
+//! [`writer`], read by [`reader`] and found by [`folder`]. It is, in order, with all numbers
+//! little-endian:
 //!
 //! | header | bytes | | block | bytes |
 //! |---|---|---|---|---|
 //! | magic `twotickn` | 8 | | length of the rows, not 0 | 4 |
-//! | format, 1 | 4 | | length of what follows the checksum | 4 |
+//! | format, 2 | 4 | | length of what follows the checksum | 4 |
 //! | length of the fields | 4 | | xxh3 of the 8 bytes above and of what follows | 8 |
 //! | the fields ([`Header`]) in postcard | length | | the rows, compressed by zstd | length |
 //! | xxh3 of the above | 8 | | | |
@@ -15,10 +17,11 @@
 //! Any number of blocks; then, in the form of a block whose first length is 0, the trailer
 //! ([`Trailer`]) in postcard, not compressed; then the end of the file. A row is its table's code
 //! (1), the length of its key (2), the length of its value (4), key, value. Rows are sorted by
-//! table and key, and keys and values are those of the tables of the header's layout.
+//! table and key, and keys and values are those of the tables of the header's layout. The trailer
+//! names the parts. In format 1 there are none, and messages and taps are in the one file.
 //!
-//! What always holds: a file has its name when it is whole and on disk; what is read is what was
-//! written, or an error that names the place. The header keeps its form in every format, so that a
+//! What always holds: a file has its name when it is whole and on disk, a snapshot when all of its
+//! parts have theirs; what is read is what was written, or an error that names the place. The header keeps its form in every format, so that a
 //! newer one can be told. To change the format, raise [`FORMAT`], keep the old one readable, and
 //! check in a fixture of the new one.
 
@@ -36,12 +39,13 @@ use twoticks_core::clock::Time;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::digest::Table;
+use crate::embedded::pieces::PieceId;
 use crate::error::Error;
 use crate::journal::Position;
 use crate::keys::Keys;
 
 /// The format that is written; every one up to it is read.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// A block is closed when its rows have this many bytes.
 const BLOCK_BYTES: usize = 1 << 20;
 /// The most bytes that a block may have, compressed or not: a row goes into one whole.
@@ -100,12 +104,23 @@ impl Header {
     }
 }
 
-/// What a snapshot turned out to have.
+/// What a file turned out to have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trailer {
     /// How many rows, by table in the order of their codes.
     pub(crate) rows: [u64; Table::ALL.len()],
     /// SHA-256 over the rows as they are.
+    pub(crate) sha256: [u8; 32],
+    /// The pieces that belong to it, the newest first: of rows with the same key, that in the
+    /// newest piece counts.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// The file that has the messages and taps of one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) piece: PieceId,
+    /// As [`Trailer::sha256`] of the file has it, which is named by it.
     pub(crate) sha256: [u8; 32],
 }
 

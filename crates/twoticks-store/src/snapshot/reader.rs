@@ -1,17 +1,19 @@
-//! Reading a snapshot: a block at a time, every checksum checked, every row in its order.
+//! Reading a file of a snapshot: a block at a time, every checksum checked, every row in its order.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::digest::{Digester, Table};
 use crate::error::Error;
 use crate::snapshot::{
-    BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, FIELDS_BYTES_MAX, FORMAT, HEAD_BYTES, Header, MAGIC, Row,
-    Trailer, checksum, corrupt,
+    BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, FIELDS_BYTES_MAX, FORMAT, HEAD_BYTES, Header, MAGIC, Part,
+    Row, Trailer, checksum, corrupt,
 };
 
-/// A snapshot that is being read. Its rows end without an error only if all of it was as it was
+/// A file of a snapshot that is being read. Its rows end without an error only if all of it was as it was
 /// written; after an error they end.
 pub(crate) struct Snapshot {
     /// What it says of itself.
@@ -26,12 +28,27 @@ pub(crate) struct Snapshot {
     last: Option<(Table, Vec<u8>)>,
     rows: [u64; Table::ALL.len()],
     digester: Option<Digester>,
+    /// What it turned out to have, as soon as its rows have ended.
+    trailer: Option<Trailer>,
+    format: u32,
 }
 
-/// What is next in the file.
-enum Next {
-    Block,
-    End,
+/// What stands before the rows of a block, or before the trailer.
+struct Head {
+    /// The lengths as they are in the file, which the checksum covers.
+    covered: [u8; 8],
+    /// How long the rows are; 0 before the trailer.
+    length: usize,
+    /// How much there is of it in the file.
+    stored: usize,
+    sum: u64,
+}
+
+/// The trailer of format 1.
+#[derive(Deserialize)]
+struct TrailerV1 {
+    rows: [u64; Table::ALL.len()],
+    sha256: [u8; 32],
 }
 
 fn failed(error: io::Error) -> Error {
@@ -80,66 +97,136 @@ impl Snapshot {
             last: None,
             rows: Default::default(),
             digester,
+            trailer: None,
+            format,
         })
     }
 
-    /// Reads all of it.
+    /// Reads all of the file and compares every checksum, but opens no row. `go_on` is asked between
+    /// two blocks and may end it.
     ///
     /// # Errors
     /// As [`Snapshot::open`].
-    pub(crate) fn check(mut self) -> Result<(), Error> {
-        self.try_for_each(|row| row.map(drop))
+    pub(crate) fn check(
+        path: &Path,
+        go_on: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Trailer, Error> {
+        let mut file = Self::open(path)?;
+        let mut bytes = Vec::new();
+        loop {
+            go_on()?;
+            let head = file.head()?;
+            file.read_block(&head, &mut bytes)?;
+            if head.length == 0 {
+                return file.read_trailer(&bytes);
+            }
+        }
+    }
+
+    /// The parts that belong to the snapshot in `path`; nothing else of it is read.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub(crate) fn parts(path: &Path) -> Result<Vec<Part>, Error> {
+        let mut file = Self::open(path)?;
+        loop {
+            let head = file.head()?;
+            if head.length == 0 {
+                let mut bytes = Vec::new();
+                file.read_block(&head, &mut bytes)?;
+                return Ok(file.read_trailer(&bytes)?.parts);
+            }
+            let stored = i64::try_from(head.stored).map_err(|_| file.damaged())?;
+            file.file.seek_relative(stored).map_err(failed)?;
+            file.offset += (BLOCK_HEAD_BYTES + head.stored) as u64;
+        }
+    }
+
+    /// The trailer, if its rows have ended without an error.
+    pub(crate) fn trailer(self) -> Option<Trailer> {
+        self.trailer
     }
 
     fn damaged(&self) -> Error {
         corrupt(&self.path, format!("the block at byte {}", self.offset))
     }
 
-    /// Reads the next block, or the trailer and the end.
-    fn next_block(&mut self) -> Result<Next, Error> {
+    fn head(&mut self) -> Result<Head, Error> {
         let mut head = [0; BLOCK_HEAD_BYTES];
         fill(&mut self.file, &mut head)?.ok_or_else(|| self.damaged())?;
-        let (covered, sum) = head.split_at(8);
+        let (covered, sum) = head.split_first_chunk::<8>().ok_or_else(|| self.damaged())?;
         let number = |at: usize| {
             let bytes = covered.get(at..).and_then(|bytes| bytes.first_chunk::<4>());
             bytes.and_then(|bytes| usize::try_from(u32::from_le_bytes(*bytes)).ok())
         };
         let sum = sum.first_chunk::<8>().map(|sum| u64::from_le_bytes(*sum));
-        let (length, stored) = number(0).zip(number(4)).ok_or_else(|| self.damaged())?;
+        let lengths = number(0).zip(number(4)).zip(sum);
+        let ((length, stored), sum) = lengths.ok_or_else(|| self.damaged())?;
         if length > BLOCK_BYTES_MAX || stored > BLOCK_BYTES_MAX {
             return Err(self.damaged());
         }
-        let mut bytes = vec![0; stored];
-        fill(&mut self.file, &mut bytes)?.ok_or_else(|| self.damaged())?;
-        if Some(checksum(covered, &bytes)) != sum {
+        Ok(Head { covered: *covered, length, stored, sum })
+    }
+
+    /// Reads what stands behind `head`, as it is in the file, into `bytes`.
+    fn read_block(&mut self, head: &Head, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        bytes.clear();
+        bytes.resize(head.stored, 0);
+        fill(&mut self.file, bytes)?.ok_or_else(|| self.damaged())?;
+        if checksum(&head.covered, bytes) != head.sum {
             return Err(self.damaged());
         }
-        if length == 0 {
+        if head.length > 0 {
+            self.offset += (BLOCK_HEAD_BYTES + head.stored) as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads the next block, or the trailer and the end; whether there is a block.
+    fn next_block(&mut self) -> Result<bool, Error> {
+        let head = self.head()?;
+        let begins = self.offset;
+        let mut bytes = Vec::new();
+        self.read_block(&head, &mut bytes)?;
+        if head.length == 0 {
             self.end(&bytes)?;
-            return Ok(Next::End);
+            return Ok(false);
         }
-        let block = zstd::bulk::decompress(&bytes, length).map_err(|_| self.damaged())?;
-        if block.len() != length {
-            return Err(self.damaged());
+        let damaged = || corrupt(&self.path, format!("the block at byte {begins}"));
+        let block = zstd::bulk::decompress(&bytes, head.length).map_err(|_| damaged())?;
+        if block.len() != head.length {
+            return Err(damaged());
         }
         self.block = block;
         self.at = 0;
-        self.offset += (BLOCK_HEAD_BYTES + stored) as u64;
-        Ok(Next::Block)
+        Ok(true)
+    }
+
+    /// The trailer, behind which the file has to end.
+    fn read_trailer(&mut self, bytes: &[u8]) -> Result<Trailer, Error> {
+        let trailer: Trailer = match self.format {
+            1 => {
+                let v1 = postcard::from_bytes(bytes).map_err(|_| self.damaged())?;
+                let TrailerV1 { rows, sha256 } = v1;
+                Trailer { rows, sha256, parts: Vec::new() }
+            }
+            _ => postcard::from_bytes(bytes).map_err(|_| self.damaged())?,
+        };
+        match self.file.read(&mut [0]).map_err(failed)? {
+            0 => Ok(trailer),
+            _ => Err(corrupt(&self.path, "there is something behind its end")),
+        }
     }
 
     /// Compares the trailer with what was read.
     fn end(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let trailer: Trailer = postcard::from_bytes(bytes).map_err(|_| self.damaged())?;
+        let trailer = self.read_trailer(bytes)?;
         let digester = self.digester.take().ok_or_else(|| self.damaged())?;
-        let found = Trailer { rows: self.rows, sha256: digester.finish().sha256 };
-        if trailer != found {
+        if (trailer.rows, trailer.sha256) != (self.rows, digester.finish().sha256) {
             return Err(corrupt(&self.path, "its rows are not those that its end tells of"));
         }
-        match self.file.read(&mut [0]).map_err(failed)? {
-            0 => Ok(()),
-            _ => Err(corrupt(&self.path, "there is something behind its end")),
-        }
+        self.trailer = Some(trailer);
+        Ok(())
     }
 
     /// The next row of the block.
@@ -161,9 +248,7 @@ impl Snapshot {
     }
 
     fn step(&mut self) -> Result<Option<Row>, Error> {
-        if self.at == self.block.len()
-            && let Next::End = self.next_block()?
-        {
+        if self.at == self.block.len() && !self.next_block()? {
             return Ok(None);
         }
         let (table, key, value) = self.row().ok_or_else(|| self.damaged())?;

@@ -10,7 +10,11 @@ use super::reader::Snapshot;
 use super::writer::{Writer, put_header};
 use super::*;
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/snapshot-v1.snapshot");
+/// Where the fixture of a format is.
+fn fixture(format: u32) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    data.join(format!("snapshot-v{format}.snapshot"))
+}
 
 fn keys() -> Keys {
     Keys::from_bytes([6; 32])
@@ -40,15 +44,20 @@ fn write(folder: &TempDir, header: &Header, rows: &[Row]) -> (PathBuf, Trailer) 
     for (table, key, value) in rows {
         writer.row(*table, key, value).unwrap();
     }
-    let trailer = writer.finish().unwrap();
+    let trailer = writer.finish(parts()).unwrap();
     (path, trailer)
 }
 
-/// The rows; or what is said of the file.
-fn read(path: &Path) -> Result<(Header, Vec<Row>), Error> {
-    let snapshot = Snapshot::open(path)?;
+fn parts() -> Vec<Part> {
+    vec![Part { piece: (3, 1), sha256: [9; 32] }, Part { piece: (-2, 0), sha256: [7; 32] }]
+}
+
+/// The rows and what they turned out to be; or what is said of the file.
+fn read(path: &Path) -> Result<(Header, Vec<Row>, Trailer), Error> {
+    let mut snapshot = Snapshot::open(path)?;
     let header = snapshot.header.clone();
-    Ok((header, snapshot.collect::<Result<_, _>>()?))
+    let rows = snapshot.by_ref().collect::<Result<_, _>>()?;
+    Ok((header, rows, snapshot.trailer().expect("its rows have ended")))
 }
 
 #[test]
@@ -61,7 +70,10 @@ fn what_was_written_is_read_again() {
     }
     for rows in [vec![], rows(), large] {
         let (path, trailer) = write(&folder, &header(), &rows);
-        let (header, found) = read(&path).unwrap();
+        let (header, found, said) = read(&path).unwrap();
+        assert_eq!(said, trailer);
+        assert_eq!(Snapshot::check(&path, &mut || Ok(())).unwrap(), trailer);
+        assert_eq!(Snapshot::parts(&path).unwrap(), parts());
         assert!(header.is_under(&keys()) && !header.is_under(&Keys::from_bytes([5; 32])));
         assert_eq!((header.position, header.latest.0), (7, 1_800_000_000_000));
         assert!(found == rows);
@@ -76,9 +88,12 @@ fn a_byte_that_is_turned_or_missing_anywhere_is_told() {
     let whole = fs::read(&path).unwrap();
     let refused = |bytes: &[u8], what: &str, at: usize| {
         fs::write(&path, bytes).unwrap();
-        match read(&path) {
-            Err(Error::Corrupt { place, .. }) => assert_eq!(place, path, "{what} {at}"),
-            other => panic!("{what} {at}: {other:?}"),
+        let checked = Snapshot::check(&path, &mut || Ok(()));
+        for said in [read(&path).map(drop), checked.map(drop)] {
+            match said {
+                Err(Error::Corrupt { place, .. }) => assert_eq!(place, path, "{what} {at}"),
+                other => panic!("{what} {at}: {other:?}"),
+            }
         }
     };
     for at in 0..whole.len() {
@@ -106,28 +121,33 @@ fn a_newer_format_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("it");
     let mut bytes = put_header(&header());
-    bytes[8] = 2;
+    bytes[8] = 3;
     let end = bytes.len() - 8;
     let sum = checksum(&bytes[..end], &[]);
     bytes[end..].copy_from_slice(&sum.to_le_bytes());
     bytes.extend_from_slice(b"of another form");
     fs::write(&path, bytes).unwrap();
-    assert!(matches!(read(&path), Err(Error::NewerVersion { found: 2, known: 1, .. })));
+    assert!(matches!(read(&path), Err(Error::NewerVersion { found: 3, known: 2, .. })));
 }
 
 #[test]
-fn format_1_is_read_for_ever() {
-    if !Path::new(FIXTURE).exists() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::copy(write(&folder, &header(), &rows()).0, FIXTURE).unwrap();
-        panic!("`{FIXTURE}` was not there and is made now: check it in");
+fn what_was_written_in_any_format_is_read_for_ever() {
+    for (format, parts) in [(1, vec![]), (2, parts())] {
+        let fixture = fixture(format);
+        if !fixture.exists() {
+            let folder = tempfile::tempdir().unwrap();
+            fs::copy(write(&folder, &header(), &rows()).0, &fixture).unwrap();
+            panic!("`{}` was not there and is made now: check it in", fixture.display());
+        }
+        let (header, found, trailer) = read(&fixture).unwrap();
+        assert!(header.is_under(&keys()));
+        let Header { position, latest, horizon, rules, layout, key: _ } = header;
+        assert_eq!((position, rules.as_str(), layout), (7, "rules@1", 1));
+        assert_eq!((latest.0, horizon.0), (1_800_000_000_000, 1_799_000_000_000));
+        assert_eq!(found, rows());
+        assert_eq!(trailer.parts, parts);
+        assert_eq!(Snapshot::parts(&fixture).unwrap(), parts);
     }
-    let (header, found) = read(Path::new(FIXTURE)).unwrap();
-    assert!(header.is_under(&keys()));
-    let Header { position, latest, horizon, rules, layout, key: _ } = header;
-    assert_eq!((position, rules.as_str(), layout), (7, "rules@1", 1));
-    assert_eq!((latest.0, horizon.0), (1_800_000_000_000, 1_799_000_000_000));
-    assert_eq!(found, rows());
 }
 
 proptest! {

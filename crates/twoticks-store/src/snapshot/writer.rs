@@ -1,4 +1,4 @@
-//! Writing a snapshot, row by row: memory does not grow with them.
+//! Writing a file of a snapshot, row by row: memory does not grow with them.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::digest::{Digester, Table};
 use crate::error::Error;
 use crate::snapshot::{
-    BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, ROW_HEAD_BYTES, Trailer,
-    checksum,
+    BLOCK_BYTES, BLOCK_BYTES_MAX, BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, Part, ROW_HEAD_BYTES,
+    Trailer, checksum,
 };
 
 /// After so many bytes what was written is synced: all of it at once would have the journal, which
@@ -18,7 +18,7 @@ const SYNC_BYTES: usize = 16 << 20;
 /// The fastest level finds most of it: half of a row is hashes.
 const ZSTD_LEVEL: i32 = 1;
 
-/// A snapshot that is being written.
+/// A file of a snapshot that is being written.
 pub(crate) struct Writer {
     file: File,
     compressor: zstd::bulk::Compressor<'static>,
@@ -70,12 +70,12 @@ impl Writer {
         if self.block.len() >= BLOCK_BYTES { self.close_block() } else { Ok(()) }
     }
 
-    /// Writes what is left. When this returns, all of it is on disk.
-    pub(crate) fn finish(mut self) -> Result<Trailer, Error> {
+    /// Writes what is left, and which parts belong to it. When this returns, all of it is on disk.
+    pub(crate) fn finish(mut self, parts: Vec<Part>) -> Result<Trailer, Error> {
         if !self.block.is_empty() {
             self.close_block()?;
         }
-        let trailer = Trailer { rows: self.rows, sha256: self.digester.finish().sha256 };
+        let trailer = Trailer { rows: self.rows, sha256: self.digester.finish().sha256, parts };
         let bytes = postcard::to_stdvec(&trailer).expect("a trailer has a length that is known");
         put_block(&mut self.file, 0, &bytes).map_err(failed)?;
         self.file.sync_all().map_err(failed)?;

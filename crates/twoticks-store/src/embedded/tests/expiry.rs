@@ -126,11 +126,11 @@ async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
     let times = (still.young.latest, still.young.latest);
     let header = Header::new(position, times, ("rules@1", FORMAT), &Keys::from_bytes([1; 32]));
     let mut fresh = Still::new();
-    fresh
-        .shared
-        .slot
-        .with(|tables| tables.fill(rows.clone().into_iter().map(Ok), &header))
-        .unwrap();
+    let filled = fresh.shared.slot.with(|tables| {
+        tables.fill_rows(&mut rows.clone().into_iter().map(Ok))?;
+        tables.stand_for(&header)
+    });
+    filled.unwrap();
     fresh.young = Young::new(&Memory::of(0), position, still.young.latest);
     assert_eq!(fresh.digest(), digest);
     // And both go on alike.
@@ -142,6 +142,41 @@ async fn a_snapshot_carries_tombstones_and_states_into_fresh_tables() {
     fresh.shared.committed.send_replace(position);
     commit(&mut fresh);
     assert_eq!(fresh.digest(), still.digest());
+    assert_eq!(still.digest(), still.model.digest().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_cut_changes_no_more() {
+    let mut still = Still::new();
+    let pieces = |still: &Still| {
+        let pieces = still.shared.slot.with(|tables| {
+            let rows = |piece: &Piece| piece.messages.iter().count();
+            Ok(tables.pieces().iter().map(|piece| (piece.id(), rows(piece))).collect::<Vec<_>>())
+        });
+        pieces.unwrap()
+    };
+    let cut = |still: &Still| still.shared.slot.with(Tables::cut).unwrap().pieces;
+    still.take(told_on(2)).await;
+    commit(&mut still);
+    let [(first, rows)] = pieces(&still)[..] else { panic!("one piece") };
+    assert_eq!(cut(&still), [first]);
+    // The one that was begun has nothing in it, and what comes goes there.
+    assert_eq!(cut(&still), [first]);
+    still.take(told_on(3)).await;
+    commit(&mut still);
+    let second = (first.0, first.1 + 1);
+    let [(newest, new), old] = pieces(&still)[..] else { panic!("two pieces") };
+    assert_eq!((newest, old), (second, (first, rows)));
+    // What is noted as sealed is not written to either, also if nothing was begun behind it.
+    let part = crate::snapshot::Part { piece: second, sha256: [0; 32] };
+    still.shared.slot.with(|tables| tables.note_sealed(&part)).unwrap();
+    still.take(told_on(4)).await;
+    commit(&mut still);
+    let [(third, _), middle, old] = pieces(&still)[..] else { panic!("three pieces") };
+    assert_eq!(third, (first.0, first.1 + 2));
+    assert_eq!([middle, old], [(second, new), (first, rows)]);
+    still.forget();
+    still.agrees("cut").await;
     assert_eq!(still.digest(), still.model.digest().await.unwrap());
 }
 

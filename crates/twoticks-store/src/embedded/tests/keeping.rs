@@ -1,5 +1,8 @@
 //! The journal is kept for as long as is said, and the ledger is whole with what is left.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
 use twoticks_core::clock::{DAY, ManualClock};
 use twoticks_core::event::Status;
 use twoticks_core::ids::Hash;
@@ -7,6 +10,7 @@ use twoticks_core::ids::Hash;
 use super::*;
 use crate::embedded::retention::round;
 use crate::snapshot::folder;
+use crate::snapshot::reader::Snapshot;
 use crate::suite::told::{at, batch, message, send};
 use crate::verify::{Verdict, verify};
 
@@ -268,6 +272,96 @@ async fn nothing_is_removed_while_somebody_reads_or_hangs_on_a_damaged_snapshot(
         told.day_and_round().await;
     }
     assert!(told.first() > first);
+}
+
+/// The parts that are there, and those that belong to a snapshot.
+fn parts(data: &Path) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let files = fs::read_dir(data.join(folder::FOLDER)).unwrap().map(|it| it.unwrap().path());
+    let there = files.filter(|path| path.extension().is_some_and(|it| it == "part")).collect();
+    let positions = folder::positions(data).unwrap();
+    let named = positions.iter().flat_map(|position| {
+        let parts = Snapshot::parts(&folder::path(data, *position)).unwrap();
+        parts.into_iter().map(|part| folder::part(data, &part))
+    });
+    (there, named.collect())
+}
+
+#[tokio::test]
+async fn what_does_not_change_is_sealed_once_and_kept_as_long_as_a_snapshot_needs_it() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut told = Told::new();
+    let data = told.folder.path().to_owned();
+    let mut written = BTreeMap::<PathBuf, u64>::new();
+    let (mut shared, mut swept) = (0, 0);
+    for day in 0..160 {
+        told.day_and_round().await;
+        if day % 40 == 20 {
+            // As after a start: what was sealed is still known.
+            told.close().await;
+            told.open();
+        }
+        if told.snapshots().is_empty() {
+            continue;
+        }
+        let (there, named) = parts(&data);
+        assert_eq!(there, named, "day {day}");
+        let now: BTreeMap<_, _> =
+            there.iter().map(|part| (part.clone(), fs::metadata(part).unwrap().ino())).collect();
+        for (part, file) in &written {
+            match now.get(part) {
+                Some(same) => assert_eq!(same, file, "day {day}: {} again", part.display()),
+                None => swept += 1,
+            }
+        }
+        shared += now.keys().filter(|part| written.contains_key(*part)).count();
+        written = now;
+    }
+    assert!(shared > 500 && swept > 5, "{shared} {swept}");
+    assert!(told.verified().await.equal);
+    // A ledger that is made again goes on with the parts that it was made of.
+    told.close().await;
+    fs::remove_dir_all(data.join("ledger")).unwrap();
+    told.open();
+    for _ in 0..3 {
+        told.day_and_round().await;
+    }
+    let (now, named) = parts(&data);
+    assert_eq!(now, named);
+    let again = now.iter().filter(|part| written.contains_key(*part)).count();
+    assert!(again + 3 > written.len(), "{again} of {}", written.len());
+    assert!(told.verified().await.equal);
+}
+
+#[tokio::test]
+async fn a_part_that_is_damaged_or_missing_is_written_anew() {
+    let mut told = Told::trimmed().await;
+    let data = told.folder.path().to_owned();
+    let newest = *told.snapshots().last().unwrap();
+    let harms: [&dyn Fn(&Path); 2] = [&|part| fs::remove_file(part).unwrap(), &|part| {
+        let mut bytes = fs::read(part).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(part, bytes).unwrap();
+    }];
+    for harm in harms {
+        let (there, _) = parts(&data);
+        let before: Vec<_> = there.iter().map(|part| fs::read(part).unwrap()).collect();
+        there.iter().for_each(|part| harm(part));
+        for _ in 0..4 {
+            told.day_and_round().await;
+        }
+        assert!(*told.snapshots().last().unwrap() > newest);
+        let (now, named) = parts(&data);
+        assert_eq!(now, named);
+        let mended = there.iter().zip(before).filter(|(part, before)| {
+            now.contains(*part) && fs::read(part).unwrap().len() == before.len()
+        });
+        assert!(mended.count() > 1);
+        for part in &now {
+            assert!(Snapshot::open(part).unwrap().all(|row| row.is_ok()));
+        }
+        assert!(told.verified().await.equal);
+    }
 }
 
 #[tokio::test]
