@@ -1,9 +1,9 @@
-//! Which messages and taps a piece may have: most messages that are told of for the first time are in none,
-//! and to hear so from the engine costs more than all the rest of taking them in.
+//! Which messages and taps a piece may have: most messages that are told of for the first time are
+//! in none, and to hear so from the engine costs more than all the rest of taking them in.
 //!
 //! A blocked Bloom filter in memory, about 12 bits a key, so that of a thousand keys that are not
 //! there some five seem to be. It grows by layers, because how many keys a piece will have is not
-//! known. It is nowhere stored: for what the tables have at the start it is made again in the
+//! known for sure. It is nowhere stored: for what the tables have at the start it is made again in the
 //! background, and as long as it does not know all keys the engine is asked.
 
 use std::sync::OnceLock;
@@ -16,16 +16,18 @@ const BLOCK_WORDS: usize = 8;
 const BITS_PER_KEY: usize = 12;
 /// How many of them are set in its block.
 const PROBES: u32 = 6;
-/// How many keys the first layer is made for; each that follows is four times as large.
+/// How many keys the first layer is made for at least.
 const FIRST_KEYS: usize = 1 << 18;
 /// How many layers there can be: the last is for more keys than there is memory for.
-const LAYERS: usize = 12;
+const LAYERS: usize = 16;
 
-/// Keys that may be there. Nobody waits for anybody: it is asked seven times for every message.
-#[derive(Default)]
+/// Keys that may be there. Nobody waits for anybody: each is asked for every new message.
 pub(crate) struct Filter {
-    /// Made in order, each when the one before is full.
+    /// Made in order, each when the one before is full; each has room for as many keys as all
+    /// before it, so that there is twice as much room as keys at most.
     layers: [OnceLock<Layer>; LAYERS],
+    /// For how many keys the first is made.
+    first: usize,
     is_complete: AtomicBool,
 }
 
@@ -36,11 +38,17 @@ struct Layer {
 }
 
 impl Filter {
-    /// One that knows all keys, because there are none yet.
-    pub(crate) fn complete() -> Self {
-        let filter = Self::default();
+    /// One that knows all keys, because there are none yet, for about `keys`.
+    pub(crate) fn complete(keys: usize) -> Self {
+        let filter = Self::unknowing(keys);
         filter.finish();
         filter
+    }
+
+    /// One that does not know the keys that are there, of which there are about `keys`.
+    pub(crate) fn unknowing(keys: usize) -> Self {
+        let first = keys.max(FIRST_KEYS);
+        Self { layers: Default::default(), first, is_complete: AtomicBool::new(false) }
     }
 
     /// From now on it knows all keys.
@@ -80,7 +88,7 @@ impl Filter {
 
     /// The layer with this number, which is made if it is the next one.
     fn layer(&self, number: usize) -> &Layer {
-        let keys_max = FIRST_KEYS << (2 * number);
+        let keys_max = self.first << number.saturating_sub(1);
         let layer = self.layers.get(number).expect("there is no number beyond the last layer's");
         layer.get_or_init(|| Layer::new(keys_max))
     }
@@ -142,25 +150,28 @@ mod tests {
 
     #[test]
     fn what_is_there_may_be_there_and_little_else() {
-        let filter = Filter::complete();
+        let filter = Filter::complete(1);
         assert!(!hashes(0, 1_000).any(|hash| filter.may_have(hash)));
         // Over the edges of three layers.
-        let count = 5 * FIRST_KEYS as u64 + 1;
+        let count = 2 * FIRST_KEYS as u64 + 1;
         filter.insert(hashes(0, count));
         assert!(hashes(0, count).all(|hash| filter.may_have(hash)));
         let seem = hashes(count, 100_000).filter(|hash| filter.may_have(*hash)).count();
         assert!(seem < 2_500, "{seem} of 100,000 seem to be there");
         let bits = filter.bytes() * 8;
-        let keys_max = FIRST_KEYS * (1 + 4 + 16);
+        let keys_max = FIRST_KEYS * (1 + 1 + 2);
         assert!((keys_max * BITS_PER_KEY..keys_max * (BITS_PER_KEY + 1)).contains(&bits));
     }
 
     #[test]
     fn one_that_does_not_know_all_keys_excludes_none() {
-        let filter = Filter::default();
+        let filter = Filter::unknowing(3 * FIRST_KEYS);
         filter.insert(hashes(0, 10));
         assert!(hashes(10, 10).all(|hash| filter.may_have(hash)));
         filter.finish();
         assert!(!hashes(10, 10).all(|hash| filter.may_have(hash)));
+        // One layer for as many as were said to come.
+        filter.insert(hashes(20, 3 * FIRST_KEYS as u64 - 10));
+        assert_eq!(filter.bytes() * 8, 3 * FIRST_KEYS * BITS_PER_KEY);
     }
 }

@@ -2,16 +2,21 @@
 //!
 //! A row that is touched again is written into the newest piece, and what older pieces have of it
 //! no longer counts: so that older pieces never change, and whoever reads the whole state for long
-//! has a new piece begun ([`Tables::cut`]) and lets the engine let go of the rest. What always
+//! has a new piece begun ([`Tables::cut`]) and lets the engine let go of the rest. A piece that is
+//! full is followed by another of the same span, so that the engine never merges much at a time. What always
 //! holds: what is over is dropped as a whole, after its tombstones are on disk and by nothing that
 //! is not committed, and not while somebody reads a moment that has it ([`Tables::hold`]).
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use fjall::compaction::Leveled;
+use fjall::config::{
+    BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
+};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _, Slice, Snapshot};
 use twoticks_core::clock::{DAY, Time};
 use twoticks_core::ids::ChannelId;
@@ -97,7 +102,6 @@ impl Piece {
         db: &Database,
         unwritten: u64,
         (epoch, part): PieceId,
-        filter: Filter,
     ) -> fjall::Result<Self> {
         let name = match part {
             0 => epoch.to_string(),
@@ -107,11 +111,18 @@ impl Piece {
             // Files are small, so there may be more before they are merged: a message that is
             // asked for is mostly in none of them, and what they say so with is in memory.
             let merging = Leveled::default().with_l0_threshold(FILES_MAX);
-            gathering(unwritten).compaction_strategy(Arc::new(merging))
+            // Whether it is in the piece is known already. What is in memory for each block would
+            // grow with what is kept.
+            let told_apart = FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(8.0));
+            gathering(unwritten)
+                .compaction_strategy(Arc::new(merging))
+                .filter_policy(FilterPolicy::new([told_apart, FilterPolicyEntry::None]))
+                .index_block_partitioning_policy(PartitioningPolicy::all(true))
         };
         let messages = db.keyspace(&format!("{MESSAGES}{name}"), messages)?;
         let taps = db.keyspace(&format!("{TAPS}{name}"), || gathering(unwritten))?;
-        Ok(Self { epoch, part, messages, taps, filter: Arc::new(filter) })
+        let filter = Arc::new(Filter::unknowing(messages.approximate_len()));
+        Ok(Self { epoch, part, messages, taps, filter })
     }
 
     pub(crate) fn id(&self) -> PieceId {
@@ -161,16 +172,20 @@ impl Tables {
         Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The piece that is written to, made if there is none for `latest`.
-    pub(super) fn newest(&self, latest: Time) -> Result<Piece, Error> {
+    /// The piece that `messages` of them are written to, made if there is none for `latest` that
+    /// has room for them.
+    pub(super) fn newest(&self, latest: Time, messages: usize) -> Result<Piece, Error> {
         let epoch = latest.0.div_euclid(PIECE);
-        match self.pieces().first().filter(|piece| piece.epoch >= epoch) {
-            Some(piece) if self.sealed_as(piece.id())?.is_some() => {
-                self.piece((piece.epoch, piece.part + 1))
-            }
-            Some(piece) => Ok(piece.clone()),
-            None => self.piece((epoch, 0)),
+        let pieces = self.pieces();
+        let Some(piece) = pieces.first().filter(|piece| piece.epoch >= epoch) else {
+            return self.piece((epoch, 0));
+        };
+        let is_full =
+            !piece.is_empty() && piece.messages.approximate_len() + messages > self.memory.piece;
+        if is_full || self.sealed_as(piece.id())?.is_some() {
+            return self.piece((piece.epoch, piece.part + 1));
         }
+        Ok(piece.clone())
     }
 
     /// The part of a snapshot that has the same rows as a piece.
@@ -190,14 +205,41 @@ impl Tables {
         if let Some(piece) = self.pieces().iter().find(|piece| piece.id() == id) {
             return Ok(piece.clone());
         }
-        let piece =
-            Piece::open(&self.db, self.unwritten, id, Filter::complete()).map_err(engine_error)?;
+        let piece = Piece::open(&self.db, self.memory.unwritten, id).map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
+        // As many as the last one has and a few taps: in a large ledger all pieces of a span but the
+        // last are full.
+        let keys = all.first().map_or(0, |last| last.messages.approximate_len() * 17 / 16);
+        let piece = Piece { filter: Arc::new(Filter::complete(keys)), ..piece };
         all.push(piece.clone());
         all.sort_unstable_by_key(|piece| Reverse(piece.id()));
+        self.forget_filters(&mut all);
         *pieces = Arc::new(all);
         Ok(piece)
+    }
+
+    /// Lets go of the filters of what is oldest until there is memory for the rest.
+    fn forget_filters(&self, pieces: &mut [Piece]) {
+        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = tombstones.to_vec();
+        let old = all.iter_mut().rev().map(|old| (old.epoch, &mut old.filter));
+        let pieces = pieces.iter_mut().rev().map(|old| (old.epoch, &mut old.filter));
+        let mut filters: Vec<_> = old.chain(pieces).collect();
+        let mut bytes = filters.iter().map(|(_, filter)| filter.bytes()).sum::<usize>();
+        for (epoch, filter) in filters.iter_mut().filter(|(_, filter)| filter.bytes() > 0) {
+            if bytes <= self.memory.filters {
+                break;
+            }
+            bytes -= filter.bytes();
+            **filter = Arc::new(Filter::unknowing(0));
+            tracing::warn!(
+                ledger.epoch = epoch,
+                "there is no memory left to know which messages of that time there are: the tables \
+                are asked, which takes longer; a larger `limits.memory_mb` helps"
+            );
+        }
+        *tombstones = all.into();
     }
 
     /// The whole state as of now: what is committed from now on goes into a piece of its own.
@@ -255,7 +297,7 @@ impl Tables {
         if let Some(found) = self.tombstones().iter().find(|found| found.epoch == epoch) {
             return Ok(found.clone());
         }
-        let made = Tombstones::open(&self.db, epoch, Filter::complete()).map_err(engine_error)?;
+        let made = Tombstones::open(&self.db, epoch, Filter::complete(0)).map_err(engine_error)?;
         let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = tombstones.to_vec();
         all.push(made.clone());
@@ -370,7 +412,7 @@ impl Tables {
         let filters = pieces.iter().map(|piece| &piece.filter);
         let filters = filters.chain(tombstones.iter().map(|tombstones| &tombstones.filter));
         // Beyond that the engine has to be asked for what the oldest have.
-        if filters.map(|filter| filter.bytes()).sum::<usize>() > self.filter_bytes_max {
+        if filters.map(|filter| filter.bytes()).sum::<usize>() > self.memory.filters {
             return Ok(None);
         }
         let behind = |id| from.as_ref().filter(|(of, _)| *of == id).map(|(_, key)| key.clone());
@@ -441,37 +483,49 @@ impl Tables {
 /// The rows of several pieces, sorted by key; of several with the same key that of the newest.
 pub(crate) struct Merged {
     /// The newest first.
-    pieces: Vec<(fjall::Iter, Option<Stored>)>,
+    pieces: Vec<fjall::Iter>,
+    /// The next row of each that has one, the least key first.
+    heads: BinaryHeap<Reverse<Head>>,
     started: bool,
+}
+
+/// A row of the piece with this index. Of equal keys that of the newest piece comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    key: Slice,
+    piece: usize,
+    value: Slice,
 }
 
 impl Merged {
     /// `pieces`, the newest first.
     pub(crate) fn new(pieces: Vec<fjall::Iter>) -> Self {
-        let pieces = pieces.into_iter().map(|piece| (piece, None)).collect();
-        Self { pieces, started: false }
+        Self { pieces, heads: BinaryHeap::new(), started: false }
+    }
+
+    /// Has the next row of a piece among the heads, if there is one.
+    fn advance(&mut self, piece: usize) -> Result<(), Error> {
+        let next = self.pieces.get_mut(piece).and_then(Iterator::next);
+        if let Some((key, value)) =
+            next.map(fjall::Guard::into_inner).transpose().map_err(engine_error)?
+        {
+            self.heads.push(Reverse(Head { key, piece, value }));
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Option<Stored>, Error> {
-        let next = |iter: &mut fjall::Iter| {
-            iter.next().map(fjall::Guard::into_inner).transpose().map_err(engine_error)
-        };
         if !std::mem::replace(&mut self.started, true) {
-            for (iter, head) in &mut self.pieces {
-                *head = next(iter)?;
+            (0..self.pieces.len()).try_for_each(|piece| self.advance(piece))?;
+        }
+        let Some(Reverse(found)) = self.heads.pop() else { return Ok(None) };
+        self.advance(found.piece)?;
+        while self.heads.peek().is_some_and(|Reverse(older)| older.key == found.key) {
+            if let Some(Reverse(older)) = self.heads.pop() {
+                self.advance(older.piece)?;
             }
         }
-        let heads = self.pieces.iter().filter_map(|(_, head)| head.as_ref());
-        // Of equal keys `min_by` takes the first, which is the newest.
-        let Some(key) = heads.map(|(key, _)| key).min().cloned() else { return Ok(None) };
-        let mut found = None;
-        for (iter, head) in &mut self.pieces {
-            if let Some(row) = head.take_if(|(other, _)| *other == key) {
-                found.get_or_insert(row);
-                *head = next(iter)?;
-            }
-        }
-        Ok(found)
+        Ok(Some((found.key, found.value)))
     }
 }
 
@@ -481,6 +535,7 @@ impl Iterator for Merged {
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step().transpose();
         if step.as_ref().is_some_and(Result::is_err) {
+            self.heads.clear();
             self.pieces.clear();
         }
         step

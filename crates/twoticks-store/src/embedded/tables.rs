@@ -38,8 +38,9 @@ pub(crate) const FORMAT: u32 = 2;
 /// What the engine's own journals may grow to, in bytes, besides the one that is written; they are
 /// read at every start.
 const ENGINE_JOURNAL_BYTES: u64 = 64 << 20;
-/// Threads of the engine: one flushes while the other compacts.
-const ENGINE_THREADS: usize = 2;
+/// Threads of the engine. Of two, one does not compact, so that it can flush, and spins while the
+/// other compacts.
+const ENGINE_THREADS: usize = 1;
 /// What is sealed in `meta`, and for which purpose.
 const KEY_CHECK: (&str, &[u8]) = ("ledger-key-check", b"twoticks");
 /// What a person does about damaged tables.
@@ -52,10 +53,7 @@ pub(crate) struct Tables {
     pub(super) pieces: RwLock<Pieces>,
     /// Held while an overlay is committed.
     pub(super) committing: Mutex<()>,
-    /// [`Memory::unwritten`].
-    pub(super) unwritten: u64,
-    /// The most memory for filters.
-    pub(super) filter_bytes_max: usize,
+    pub(super) memory: Memory,
     /// The newest first.
     pub(super) tombstones: RwLock<Arc<[Tombstones]>>,
     pub(crate) channels: Keyspace,
@@ -103,10 +101,10 @@ impl Tables {
             for name in db.list_keyspace_names() {
                 let epoch = |prefix| name.strip_prefix(prefix).and_then(|it| it.parse().ok());
                 if let Some(id) = Piece::of_messages(&name) {
-                    pieces.push(Piece::open(&db, memory.unwritten, id, Filter::default())?);
+                    pieces.push(Piece::open(&db, memory.unwritten, id)?);
                 }
                 if let Some(epoch) = epoch(tombstones::NAME) {
-                    tombstones.push(Tombstones::open(&db, epoch, Filter::default())?);
+                    tombstones.push(Tombstones::open(&db, epoch, Filter::unknowing(0))?);
                 }
             }
             pieces.sort_unstable_by_key(|piece| Reverse(piece.id()));
@@ -114,8 +112,7 @@ impl Tables {
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
                 committing: Mutex::default(),
-                unwritten: memory.unwritten,
-                filter_bytes_max: memory.filters,
+                memory: *memory,
                 tombstones: RwLock::new(tombstones.into()),
                 channels: keyspace("channels")?,
                 numbers: keyspace("numbers")?,
@@ -241,7 +238,7 @@ impl Tables {
         let messages = messages.sorted();
         let batch = OwnedWriteBatch::with_capacity(self.db.clone(), messages.len() + taps.len());
         let mut batch = batch.durability(Some(PersistMode::SyncAll));
-        let piece = self.newest(*latest)?;
+        let piece = self.newest(*latest, messages.len())?;
         // Before anybody could look for them there.
         let of_messages = messages.iter().map(|(key, _)| Fingerprint::of(Table::Messages, key));
         let of_taps = taps.keys().map(|key| Fingerprint::of(Table::Taps, key));
