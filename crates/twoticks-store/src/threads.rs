@@ -9,6 +9,9 @@ use std::thread::JoinHandle;
 
 use crate::error::Error;
 
+/// What a thread of the background adds to its niceness: ten such threads weigh as much as another.
+const NICE: i32 = 10;
+
 /// Starts a thread; a panic in it aborts the process.
 pub(crate) fn start(
     name: &'static str,
@@ -19,6 +22,15 @@ pub(crate) fn start(
         work();
         std::mem::forget(bomb);
     })
+}
+
+/// Lets threads that somebody waits for go first: this one, and those that it starts, get what
+/// processor time is left, or a tenth of what they would get.
+pub(crate) fn stand_back() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        // They only take longer then.
+        tracing::debug!(error = %error, "a thread of the background could not stand back");
+    }
 }
 
 /// Does what blocks away from the runtime's threads. A panic in it is one of the caller.

@@ -188,8 +188,14 @@ impl Embedded {
                 fold::run(&folds, young, (&ordered, &backlog), &commits);
             }),
             threads::start("twoticks-commit", move || fold::commit(&commit, &committing, &due)),
-            threads::start("twoticks-expiry", move || fold::expire(&expires, &to_expire)),
-            threads::start("twoticks-filter", move || fold::fill_filters(&fills)),
+            threads::start("twoticks-expiry", move || {
+                threads::stand_back();
+                fold::expire(&expires, &to_expire);
+            }),
+            threads::start("twoticks-filter", move || {
+                threads::stand_back();
+                fold::fill_filters(&fills);
+            }),
         ];
         let started: Result<_, _> = started.into_iter().collect();
         let threads = started.map_err(|error| Error::io("starting the ledger's threads", error))?;
@@ -208,7 +214,10 @@ impl Embedded {
     pub fn retain(&self, retention: Retention) -> Result<(), Error> {
         self.kept.ages.believe(Arc::clone(&retention.clock));
         let kept = Arc::clone(&self.kept);
-        let thread = threads::start("twoticks-retain", move || retention::run(&kept, &retention));
+        let thread = threads::start("twoticks-retain", move || {
+            threads::stand_back();
+            retention::run(&kept, &retention);
+        });
         let thread = thread.map_err(|error| Error::io("starting the ledger's threads", error))?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())

@@ -14,9 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use fjall::compaction::Leveled;
-use fjall::config::{
-    BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
-};
+use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _, Slice, Snapshot};
 use twoticks_core::clock::{DAY, Time};
 use twoticks_core::ids::ChannelId;
@@ -364,11 +362,11 @@ impl Tables {
             let (id, epoch) = (piece.id(), piece.epoch);
             let left = all.iter().filter(|other| other.id() != id).cloned();
             *all = Arc::new(left.collect());
-            // Under the lock, so that who holds a moment does not see half of it.
+            // From now on nobody can hold a moment that has it, and nobody waits for the disk.
+            drop(all);
             self.delete(&[&piece.messages, &piece.taps])?;
             self.meta.remove(sealed(id)).map_err(engine_error)?;
             drop(pieces);
-            drop(all);
             tracing::info!(ledger.epoch = epoch, "states expired, their tombstones stay");
         }
         Ok(true)

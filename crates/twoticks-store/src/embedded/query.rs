@@ -48,8 +48,7 @@ impl Moment {
     pub(crate) fn of(young: &Young, tables: &Tables, query: &Query, span: Window) -> Self {
         let (table, prefix) = prefix(query);
         let cells = changed(&young.active, table, &prefix, span);
-        let (_, snapshot) = tables.moment();
-        Self { cells, frozen: young.frozen.clone(), snapshot }
+        Self { cells, frozen: young.frozen.clone(), snapshot: tables.db.snapshot() }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::journal::Position;
 use crate::keys::Keys;
 use crate::layout::{self, CellTable, LayoutError};
+use crate::threads;
 
 /// The version of the tables' layout.
 pub(crate) const FORMAT: u32 = 2;
@@ -125,7 +126,16 @@ impl Tables {
                 db,
             })
         };
-        open().map_err(|error| open_error(error, folder))
+        // The engine's thread stands back as the one does that starts it.
+        let opened = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                threads::stand_back();
+                open()
+            });
+            opening.join()
+        });
+        let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        opened.map_err(|error| open_error(error, folder))
     }
 
     /// Reads what the tables say about themselves; fresh ones are told who they are.

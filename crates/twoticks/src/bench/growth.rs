@@ -24,9 +24,12 @@ use super::{Bench, load, server};
 use crate::clock::SystemClock;
 use crate::output;
 
-/// At how many messages it is early, and over how many events cost is looked at.
+/// At how many messages it is early, and over how many events cost is looked at then.
 const EARLY_MESSAGES: u64 = 1_000_000;
 const WINDOW_EVENTS: u64 = 1_000_000;
+/// It is late in the last of so many parts of the run: fifteen of its ninety days, in which state is
+/// sealed once and what is fifteen days old expires once.
+const LATE_PARTS: u64 = 6;
 /// The most that the memory of a ledger may be by default, in MB.
 const MEMORY_MB: f64 = 512.0;
 /// How many times progress is told and looked at.
@@ -53,6 +56,8 @@ pub(super) struct Grown {
     pub(super) steps: Vec<Step>,
     /// With what feeds it; the peak is that of the whole run.
     pub(super) memory: Memory,
+    /// What feeds it, in a process of its own: what is on its way at any time grows with the rate.
+    pub(super) feeder: Memory,
     pub(super) journal_kept_mb: u64,
     pub(super) ledger_kept_per_message: f64,
 }
@@ -64,7 +69,7 @@ pub(super) fn run(bench: &mut Bench) -> BoxFuture<'_, Result<Taken>> {
         };
         let grown = grow(bench, messages).await?;
         let ratio = grown.late.cpu_us_per_event / grown.early.cpu_us_per_event;
-        let peak = grown.memory.peak_mb as f64;
+        let peak = grown.memory.peak_mb.saturating_sub(grown.feeder.peak_mb) as f64;
         let sides = json!({ "late": grown.late, "early": grown.early, "run": grown });
         Ok(Taken::Found(vec![
             Found::new("growth_cpu_ratio", ratio, sides.clone()),
@@ -89,8 +94,9 @@ async fn grow(bench: &mut Bench, messages: u64) -> Result<Grown> {
     server::make(&folder)?;
     let plan = load::plan(messages);
     let spec = Spec { messages, pulse: IN_FLIGHT, start: Some(plan.start), ..Spec::mixed(1) };
+    let feeder: Memory = part::measure(&Part::Feeder { spec: spec.clone() }).await?;
     let part = Part::Growth { spec, folder: folder.clone() };
-    let grown: Grown = part::measure(&part).await?;
+    let grown = Grown { feeder, ..part::measure(&part).await? };
     // Afterwards, so that what was accepted later is behind what was accepted before. Templates
     // are told by the messages.
     server::set_up(&folder, &plan, false).await?;
@@ -100,6 +106,17 @@ async fn grow(bench: &mut Bench, messages: u64) -> Result<Grown> {
 
 /// The name of its folder.
 pub(super) const FOLDER: &str = "grown";
+
+/// What memory making the events of `spec` takes, with nobody who keeps them.
+pub(super) fn measure_feeder(spec: &Spec) -> Result<Memory> {
+    let feed = Feed::start(spec, store::batch, Some(Batch::clone))?;
+    while let Some(pulse) = feed.next() {
+        feed.done(pulse.batches);
+        feed.done(pulse.spares);
+    }
+    feed.end()?;
+    Whose::Own.memory()
+}
 
 /// As a server opens its ledger: the journal expires while the run goes on, as after so many days.
 async fn open(folder: &Path) -> Result<Embedded> {
@@ -149,16 +166,18 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Grown> {
     // what those before them did.
     let cpu = Whose::Own.cpu_seconds()? - begun - feed.end()?;
     let early = told.events.min(Spec::events_of(EARLY_MESSAGES)).min(told.events.div_ceil(10));
-    let at = |events: u64| step(&marks, events, WINDOW_EVENTS.min(told.events.div_ceil(20)));
+    let at = |events: u64, window: u64| step(&marks, events, window);
+    let tenth = told.events / 10;
     Ok(Grown {
         messages: spec.messages,
         events: told.events,
         events_per_s: told.events as f64 / told.took.as_secs_f64(),
         cpu_us_per_event: cpu * 1e6 / told.events as f64,
-        early: at(early)?,
-        late: at(told.events)?,
-        steps: (1..=10).map(|tenth| at(told.events * tenth / 10)).collect::<Result<_>>()?,
+        early: at(early, WINDOW_EVENTS.min(told.events.div_ceil(20)))?,
+        late: at(told.events, told.events / LATE_PARTS)?,
+        steps: (1..=10).map(|number| at(tenth * number, tenth)).collect::<Result<_>>()?,
         memory,
+        feeder: Memory::default(),
         journal_kept_mb: meter::kept_bytes(&folder.join("journal"))? >> 20,
         ledger_kept_per_message: meter::kept_bytes(&folder.join("ledger"))? as f64
             / spec.messages as f64,

@@ -24,6 +24,8 @@ pub(super) enum Part {
     Postgres { spec: Spec, dsn: String, connections: usize },
     /// ClickHouse.
     ClickHouse { spec: Spec, url: String, connections: usize },
+    /// What makes the events of a ledger that grows.
+    Feeder { spec: Spec },
     /// Our ledger as it grows.
     Growth { spec: Spec, folder: PathBuf },
     /// Questions to a ledger that has grown.
@@ -72,6 +74,10 @@ pub(super) async fn run(part: &str) -> Result<()> {
         }
         Part::ClickHouse { spec, url, connections } => {
             serde_json::to_value(clickhouse::measure(&spec, &url, connections).await?)?
+        }
+        Part::Feeder { spec } => {
+            let measure = move || growth::measure_feeder(&spec);
+            serde_json::to_value(tokio::task::spawn_blocking(measure).await??)?
         }
         Part::Growth { spec, folder } => {
             serde_json::to_value(growth::measure(&spec, &folder).await?)?

@@ -21,7 +21,7 @@ use twoticks_store::embedded::Embedded;
 use twoticks_store::ledger::{Batch, Ledger as _};
 
 use super::feed::{Feed, Spec};
-use super::meter::Times;
+use super::meter::{Times, Whose};
 use super::part::{self, Part};
 use super::report::{Found, Taken};
 use super::store::{self, Told};
@@ -40,6 +40,8 @@ const SUBJECTS: usize = 10;
 const IDLE_QUERIES: usize = 4_000;
 /// How often is asked before that, so that what a start leaves to be done is done.
 const FIRST_QUERIES: usize = 1_000;
+/// Nothing happens if it has done next to nothing for so long.
+const SETTLED_FOR: Duration = Duration::from_millis(500);
 /// How much later than the first stream the second begins, in milliseconds.
 const LATER: i64 = 90 * twoticks_core::clock::DAY;
 /// The pause between two questions while it takes in.
@@ -101,6 +103,7 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Asked> {
     let never = AtomicBool::new(false);
     let first = ask(&ledger, &questions, (FIRST_QUERIES, Duration::ZERO), &never).await?;
     ensure!(first.points > 0, "nobody had anything to answer");
+    settle().await?;
     let idle = ask(&ledger, &questions, (IDLE_QUERIES, Duration::ZERO), &never).await?;
     let feed = Feed::start(spec, store::batch, Some(Batch::clone))?;
     let asking = Asking::start(&ledger, &questions);
@@ -132,6 +135,20 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Asked> {
         busy_events_per_s: events_per_s,
         half: half.times(),
     })
+}
+
+/// Waits until nothing is left to be done of what a start leaves: filters of what is in the tables
+/// are made in the background.
+async fn settle() -> Result<()> {
+    let mut before = Whose::Own.cpu_seconds()?;
+    loop {
+        tokio::time::sleep(SETTLED_FOR).await;
+        let now = Whose::Own.cpu_seconds()?;
+        if now - before < SETTLED_FOR.as_secs_f64() / 20.0 {
+            return Ok(());
+        }
+        before = now;
+    }
 }
 
 /// Records `batches`, each when it is due at this rate, whether those before are acknowledged or not.
