@@ -184,6 +184,14 @@ impl Message {
         self.recipients.sort_unstable();
     }
 
+    /// What it has in common with others.
+    pub(crate) fn parts(
+        &mut self,
+    ) -> (Option<&mut Arc<Claim>>, impl Iterator<Item = &mut Arc<Pricing>>) {
+        let pricings = self.recipients.iter_mut().filter_map(|it| it.pricing.as_mut());
+        (self.claim.as_mut().map(|told| &mut told.fact), pricings.map(|told| &mut told.fact))
+    }
+
     pub(crate) fn put_tap(&mut self, tap: MessageTap) {
         self.take_tap_away(tap.id);
         let index = self.taps.partition_point(|known| *known < tap);

@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 
 use crate::error::Error;
 
-/// What a thread of the background adds to its niceness: ten such threads weigh as much as another.
-const NICE: i32 = 10;
+/// What a thread of the background adds to its niceness: three of them weigh as much as another.
+/// Not more, because what the engine has not written yet is in memory.
+const NICE: i32 = 5;
 
 /// Starts a thread; a panic in it aborts the process.
 pub(crate) fn start(
@@ -25,7 +26,7 @@ pub(crate) fn start(
 }
 
 /// Lets threads that somebody waits for go first: this one, and those that it starts, get what
-/// processor time is left, or a tenth of what they would get.
+/// processor time is left, or a third of what they would get.
 pub(crate) fn stand_back() {
     if let Err(error) = rustix::process::nice(NICE) {
         // They only take longer then.

@@ -23,8 +23,8 @@ const LAYERS: usize = 16;
 
 /// Keys that may be there. Nobody waits for anybody: each is asked for every new message.
 pub(crate) struct Filter {
-    /// Made in order, each when the one before is full; each has room for as many keys as all
-    /// before it, so that there is twice as much room as keys at most.
+    /// Made in order, each when the one before is full: the second has a quarter of the room of the
+    /// first, and each after that twice as much as the one before.
     layers: [OnceLock<Layer>; LAYERS],
     /// For how many keys the first is made.
     first: usize,
@@ -88,7 +88,10 @@ impl Filter {
 
     /// The layer with this number, which is made if it is the next one.
     fn layer(&self, number: usize) -> &Layer {
-        let keys_max = self.first << number.saturating_sub(1);
+        let keys_max = match number {
+            0 => self.first,
+            number => self.first / 4 << (number - 1),
+        };
         let layer = self.layers.get(number).expect("there is no number beyond the last layer's");
         layer.get_or_init(|| Layer::new(keys_max))
     }
@@ -153,13 +156,13 @@ mod tests {
         let filter = Filter::complete(1);
         assert!(!hashes(0, 1_000).any(|hash| filter.may_have(hash)));
         // Over the edges of three layers.
-        let count = 2 * FIRST_KEYS as u64 + 1;
+        let count = FIRST_KEYS as u64 * 5 / 4 + 1;
         filter.insert(hashes(0, count));
         assert!(hashes(0, count).all(|hash| filter.may_have(hash)));
         let seem = hashes(count, 100_000).filter(|hash| filter.may_have(*hash)).count();
         assert!(seem < 2_500, "{seem} of 100,000 seem to be there");
         let bits = filter.bytes() * 8;
-        let keys_max = FIRST_KEYS * (1 + 1 + 2);
+        let keys_max = FIRST_KEYS * 7 / 4;
         assert!((keys_max * BITS_PER_KEY..keys_max * (BITS_PER_KEY + 1)).contains(&bits));
     }
 

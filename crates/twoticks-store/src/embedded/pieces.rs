@@ -119,7 +119,7 @@ impl Piece {
         };
         let messages = db.keyspace(&format!("{MESSAGES}{name}"), messages)?;
         let taps = db.keyspace(&format!("{TAPS}{name}"), || gathering(unwritten))?;
-        let filter = Arc::new(Filter::unknowing(messages.approximate_len()));
+        let filter = Arc::new(Filter::unknowing(keys(&messages, &taps)));
         Ok(Self { epoch, part, messages, taps, filter })
     }
 
@@ -137,6 +137,11 @@ impl Piece {
         let (epoch, part) = name.split_once('.').unwrap_or((name, "0"));
         Some((epoch.parse().ok()?, part.parse().ok()?))
     }
+}
+
+/// About how many keys a piece has, and a few more.
+fn keys(messages: &Keyspace, taps: &Keyspace) -> usize {
+    (messages.approximate_len() + taps.approximate_len()) * 17 / 16
 }
 
 /// Under which name it is noted that a piece was sealed.
@@ -206,9 +211,8 @@ impl Tables {
         let piece = Piece::open(&self.db, self.memory.unwritten, id).map_err(engine_error)?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
-        // As many as the last one has and a few taps: in a large ledger all pieces of a span but the
-        // last are full.
-        let keys = all.first().map_or(0, |last| last.messages.approximate_len() * 17 / 16);
+        // In a large ledger all pieces of a span but the last are full.
+        let keys = all.first().map_or(0, |last| keys(&last.messages, &last.taps));
         let piece = Piece { filter: Arc::new(Filter::complete(keys)), ..piece };
         all.push(piece.clone());
         all.sort_unstable_by_key(|piece| Reverse(piece.id()));

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use twoticks_core::fold::Touched;
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber};
 use twoticks_core::message::{Message, MessageKey};
+use twoticks_core::share::Shared;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::layout;
@@ -32,6 +33,8 @@ pub(crate) struct Recent {
     last_line: u32,
     /// The message that was found last, and its slot: it is put next.
     found: Option<(At, u32)>,
+    /// What rows have in common.
+    shared: Shared,
     /// The slot that has to make room next.
     hand: usize,
     capacity: usize,
@@ -78,6 +81,7 @@ impl Recent {
             by_line: HashTable::new(),
             last_line: 0,
             found: None,
+            shared: Shared::default(),
             hand: 0,
             capacity,
             changed: Vec::new(),
@@ -143,12 +147,14 @@ impl Recent {
     }
 
     /// Keeps what was read from the tables.
-    pub(crate) fn keep(&mut self, of: At, row: Touched<Message>) {
+    pub(crate) fn keep(&mut self, of: At, mut row: Touched<Message>) {
+        self.shared.share(&mut row.row);
         self.insert(of, row, 0);
     }
 
     /// Puts a row that is to be committed.
-    pub(crate) fn put(&mut self, of: At, row: Touched<Message>) {
+    pub(crate) fn put(&mut self, of: At, mut row: Touched<Message>) {
+        self.shared.share(&mut row.row);
         let slots = &self.slots;
         let found = match self.found.take_if(|(last, _)| *last == of) {
             Some((_, index)) => Some(index),

@@ -146,7 +146,7 @@ async fn rows_of_version_1_are_read_for_ever() {
 fn entries_of_every_version_are_read_for_ever() {
     let keys = Arc::new(Keys::from_bytes([7; 32]));
     let given = Batch { events: events(), ..full_batch() };
-    for name in ["entry-v1.bin", "entry-v2.bin"] {
+    for name in ["entry-v1.bin", "entry-v2.bin", "entry-v3.bin"] {
         let stored = fixture(name, || entry::encode(&keys, given.clone()).0);
         let entry = entry::decode(&keys, Path::new("journal"), 9, &stored).unwrap();
         assert_eq!(entry, Entry { position: 9, batch: given.clone() }, "{name}");
