@@ -28,8 +28,8 @@ const PURPOSE: &str = "journal-body";
 /// Bodies are JSON: the fastest level finds most of it.
 const ZSTD_LEVEL: i32 = 1;
 
-/// What webhooks have in common. Most tell of one status and are made of little else, so that they
-/// become half as long in half of the time. Stored bodies hang on every byte of it: other words are
+/// What webhooks have in common. Most tell of one status and are made of little else: 659 bytes
+/// become 213 with it and 448 without. Stored bodies hang on every byte of it: other words are
 /// another file and another number.
 const WORDS: &[u8] = include_bytes!("entry/words-1.txt");
 /// A body up to this many bytes is compressed with them; in a longer one they are soon told.

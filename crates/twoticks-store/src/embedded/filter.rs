@@ -90,7 +90,7 @@ impl Filter {
     fn layer(&self, number: usize) -> &Layer {
         let keys_max = match number {
             0 => self.first,
-            number => self.first / 4 << (number - 1),
+            number => (self.first / 4) << (number - 1),
         };
         let layer = self.layers.get(number).expect("there is no number beyond the last layer's");
         layer.get_or_init(|| Layer::new(keys_max))
