@@ -3,9 +3,10 @@
 //! A row that is touched again is written into the newest piece, and what older pieces have of it
 //! no longer counts: so that older pieces never change, and whoever reads the whole state for long
 //! has a new piece begun ([`Tables::cut`]) and lets the engine let go of the rest. A piece that is
-//! full is followed by another of the same span, so that the engine never merges much at a time. What always
-//! holds: what is over is dropped as a whole, after its tombstones are on disk and by nothing that
-//! is not committed, and not while somebody reads a moment that has it ([`Tables::hold`]).
+//! full is followed by another of the same span, so that the engine never merges much at a time.
+//! What always holds: what is over is dropped as a whole, after its tombstones are on disk and by
+//! nothing that is not committed, and not while somebody reads a moment that has it
+//! ([`Tables::hold`]).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
