@@ -40,7 +40,7 @@ impl Memory {
         let bytes = bytes.max(MEMORY_BYTES_MIN);
         let messages = bytes / 6 / MESSAGE_BYTES;
         // What is being committed, what waits for it, and as much again has to find room.
-        let (blocks, unwritten) = (bytes as u64 / 8, bytes as u64 / 32);
+        let (blocks, unwritten) = (bytes as u64 / 12, bytes as u64 / 32);
         let (filters, piece) = (bytes / 10 * 3, PIECE_MESSAGES);
         Self { blocks, unwritten, filters, piece, messages, rows: messages / 3 }
     }
@@ -56,7 +56,7 @@ mod tests {
             let Memory { blocks, unwritten, filters, piece: _, messages, rows } = Memory::of(bytes);
             let engine = usize::try_from(blocks + unwritten * 6).unwrap();
             let given = engine + filters + messages * MESSAGE_BYTES;
-            assert!(given <= bytes.max(MEMORY_BYTES_MIN) * 4 / 5, "{bytes}");
+            assert!(given <= bytes.max(MEMORY_BYTES_MIN) * 3 / 4, "{bytes}");
             assert!(rows > 10_000 && rows * 3 <= messages, "{bytes}");
         }
     }

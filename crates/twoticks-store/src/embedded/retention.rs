@@ -232,7 +232,8 @@ fn let_go(kept: &Kept, mut sealed: Vec<Sealed>, until: Time) -> Result<Option<Ve
 fn check(kept: &Kept, sealed: &Sealed) -> Result<(), Error> {
     let mut go_on = || kept.go_on();
     for part in Snapshot::check(&sealed.path, &mut go_on)?.parts {
-        Snapshot::check(&folder::part(&kept.folder, &part), &mut go_on)?;
+        let path = folder::part(&kept.folder, &part);
+        folder::is_named(&path, &part, &Snapshot::check(&path, &mut go_on)?)?;
     }
     Ok(())
 }

@@ -84,8 +84,9 @@ impl Kept {
         if let Some(part) = self.shared.slot.with(|tables| tables.sealed_as(piece))? {
             let path = folder::part(&self.folder, &part);
             if path.exists() {
-                match Snapshot::check(&path, &mut || self.go_on()) {
-                    Ok(_) => return Ok(part),
+                let trailer = Snapshot::compare(&path, &mut || self.go_on());
+                match trailer.and_then(|trailer| folder::is_named(&path, &part, &trailer)) {
+                    Ok(()) => return Ok(part),
                     Err(error @ Error::Corrupt { .. }) => tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "a part of a snapshot is damaged and is written anew"

@@ -15,8 +15,7 @@ use crate::error::Error;
 use crate::journal::Position;
 use crate::layout;
 use crate::ledger::Digest;
-use crate::snapshot::reader::Snapshot as Sealed;
-use crate::snapshot::{Header, Part, Row, folder};
+use crate::snapshot::{Header, Part, Row, folder, reader};
 
 /// How many bytes of messages are gathered before they are put into a fresh piece.
 const FILL_BYTES: usize = 64 << 20;
@@ -70,7 +69,7 @@ impl Tables {
     /// Puts the state of the snapshot in `path` into tables that have none. The position is written
     /// last, so that what is torn stands for nothing.
     pub(crate) fn fill(&self, path: &Path) -> Result<Header, Error> {
-        let mut rows = Sealed::open(path)?;
+        let mut rows = reader::Snapshot::open(path)?;
         let header = rows.header.clone();
         self.fill_rows(&mut rows)?;
         let parts = rows.trailer().map(|trailer| trailer.parts).unwrap_or_default();
@@ -81,7 +80,11 @@ impl Tables {
                 let remedy = "restore it from a backup";
                 return Err(Error::Corrupt { what, place: path, remedy });
             }
-            self.fill_part(part, &mut Sealed::open(&path)?)?;
+            let mut rows = reader::Snapshot::open(&path)?;
+            self.fill_part(part, &mut rows)?;
+            if let Some(trailer) = rows.trailer() {
+                folder::is_named(&path, part, &trailer)?;
+            }
         }
         self.stand_for(&header)?;
         Ok(header)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::journal::Position;
 use crate::snapshot::reader::Snapshot;
-use crate::snapshot::{Header, Part};
+use crate::snapshot::{Header, Part, Trailer, corrupt};
 
 /// The name of the folder in the data folder.
 pub(crate) const FOLDER: &str = "snapshots";
@@ -44,6 +44,14 @@ pub(crate) fn part(data: &Path, part: &Part) -> PathBuf {
 /// Where `part` is, beside the snapshot in `path` that it belongs to.
 pub(crate) fn part_beside(path: &Path, part: &Part) -> PathBuf {
     path.with_file_name(name_of(part))
+}
+
+/// Makes sure that the file in `path` is `part`, going by its trailer.
+pub(crate) fn is_named(path: &Path, part: &Part, trailer: &Trailer) -> Result<(), Error> {
+    match part.sha256 == trailer.sha256 {
+        true => Ok(()),
+        false => Err(corrupt(path, "it has another's name")),
+    }
 }
 
 /// The file name of `part`: enough of its hash to tell it from all others.

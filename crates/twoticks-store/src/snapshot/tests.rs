@@ -73,6 +73,7 @@ fn what_was_written_is_read_again() {
         let (header, found, said) = read(&path).unwrap();
         assert_eq!(said, trailer);
         assert_eq!(Snapshot::check(&path, &mut || Ok(())).unwrap(), trailer);
+        assert_eq!(Snapshot::compare(&path, &mut || Ok(())).unwrap(), trailer);
         assert_eq!(Snapshot::parts(&path).unwrap(), parts());
         assert!(header.is_under(&keys()) && !header.is_under(&Keys::from_bytes([5; 32])));
         assert_eq!((header.position, header.latest.0), (7, 1_800_000_000_000));
@@ -88,8 +89,9 @@ fn a_byte_that_is_turned_or_missing_anywhere_is_told() {
     let whole = fs::read(&path).unwrap();
     let refused = |bytes: &[u8], what: &str, at: usize| {
         fs::write(&path, bytes).unwrap();
-        let checked = Snapshot::check(&path, &mut || Ok(()));
-        for said in [read(&path).map(drop), checked.map(drop)] {
+        let checked = Snapshot::check(&path, &mut || Ok(())).map(drop);
+        let compared = Snapshot::compare(&path, &mut || Ok(())).map(drop);
+        for said in [read(&path).map(drop), checked, compared] {
             match said {
                 Err(Error::Corrupt { place, .. }) => assert_eq!(place, path, "{what} {at}"),
                 other => panic!("{what} {at}: {other:?}"),
