@@ -75,7 +75,8 @@ impl Recent {
         #[cfg(test)]
         let capacity = capacity.min(TEST_CAPACITY);
         Self {
-            slots: Vec::new(),
+            // The system gives memory when it is used: nothing is copied as it grows, or kept unused.
+            slots: Vec::with_capacity(capacity),
             by_key: HashTable::new(),
             lines: Vec::new(),
             by_line: HashTable::new(),
