@@ -263,6 +263,7 @@ impl Emulator {
             verify_token: made(2),
             receipts_secret: made(3),
             status_source: StatusSource::CloudApi,
+            connection: None,
         };
         // Others may have been given the same by chance: one in 10^10 each.
         let mut index = 0;
@@ -275,6 +276,7 @@ impl Emulator {
             phone_number_id: Text::lossy(&format!("10{phone_number}")),
             phone_number,
             channel: id,
+            graph: None,
         };
         vec![Change::AddChannel(channel), Change::PutNumber(number)]
     }

@@ -341,6 +341,7 @@ impl ChannelFixture {
                 "receipts",
             )?,
             status_source: StatusSource::CloudApi,
+            connection: None,
             id,
         })
     }
@@ -370,7 +371,7 @@ impl NumberFixture {
             (None, Some(known)) => known.phone_number_id.clone(),
             (None, None) => Text::lossy(&format!("10{phone_number}")),
         };
-        Ok(Number { phone_number, phone_number_id, channel })
+        Ok(Number { phone_number, phone_number_id, channel, graph: None })
     }
 }
 
@@ -425,6 +426,7 @@ impl TemplateFixture {
             // A later category is told by webhook.
             category: known.map_or(category, |known| known.category),
             buttons: buttons.collect::<Result<_, FixtureError>>()?,
+            graph: None,
             code,
             language,
         };

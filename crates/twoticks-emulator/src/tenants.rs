@@ -187,6 +187,7 @@ fn founding(
             verify_token: verify_token.clone(),
             receipts_secret: mint.path_secret(),
             status_source: StatusSource::CloudApi,
+            connection: None,
         };
         let id = channel.id.clone();
         changes.push(Change::AddChannel(channel));
@@ -195,6 +196,7 @@ fn founding(
                 phone_number: PhoneNumber::new(phone_number)?,
                 phone_number_id: Text::new(phone_number_id)?,
                 channel: id.clone(),
+                graph: None,
             }));
         }
     }

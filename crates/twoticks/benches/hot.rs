@@ -128,12 +128,14 @@ fn changes(plan: &Plan) -> Result<Vec<Change>, Box<dyn Error>> {
                 verify_token: secret("verify-token")?,
                 receipts_secret: secret("receipts-secret")?,
                 status_source: StatusSource::CloudApi,
+                connection: None,
             }));
         }
         changes.push(Change::PutNumber(Number {
             phone_number: number.phone_number.clone(),
             phone_number_id: number.phone_number_id.clone(),
             channel: number.channel.clone(),
+            graph: None,
         }));
     }
     Ok(changes)

@@ -471,11 +471,13 @@ mod tests {
                     verify_token: secret("verify"),
                     receipts_secret: secret("receipts-secret-1"),
                     status_source: StatusSource::CloudApi,
+                    connection: None,
                 }),
                 Change::PutNumber(Number {
                     phone_number: number.clone(),
                     phone_number_id: text("1"),
                     channel: channel.clone(),
+                    graph: None,
                 }),
             ])
             .await

@@ -381,12 +381,14 @@ fn everything() -> Vec<Change> {
             verify_token: secret(&format!("verify-token-{index}")),
             receipts_secret: secret(&format!("receipts-secret-{index}")),
             status_source: StatusSource::CloudApi,
+            connection: None,
         }));
         for (phone_number, phone_number_id) in numbers {
             changes.push(Change::PutNumber(Number {
                 phone_number: PhoneNumber::new(phone_number).unwrap(),
                 phone_number_id: text(phone_number_id),
                 channel: channel(id),
+                graph: None,
             }));
         }
     }

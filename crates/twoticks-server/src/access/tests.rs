@@ -74,6 +74,7 @@ fn channel(id: &str, uid: &str) -> Change {
         verify_token: secret("verify"),
         receipts_secret: secret(&format!("receipts-secret-of-{id}")),
         status_source: StatusSource::CloudApi,
+        connection: None,
     })
 }
 fn custom(place: usize, document: &str) -> Change {

@@ -136,6 +136,7 @@ async fn add(app: &App, new: NewChannel) -> Result<Value, ControlError> {
         verify_token: secret(verify_token)?,
         receipts_secret: secret(None)?,
         status_source,
+        connection: None,
     };
     let shown = json!({
         "channel": channel.id, "name": channel.name, "account": channel.account,
@@ -196,7 +197,11 @@ async fn put_number(
     phone_number: PhoneNumber,
     phone_number_id: Text,
 ) -> Result<Value, ControlError> {
-    let number = Number { phone_number, phone_number_id, channel };
+    let snapshot = app.directory.snapshot();
+    // What WhatsApp said of it holds as long as it is the same for WhatsApp.
+    let known = snapshot.number(&phone_number).filter(|it| it.phone_number_id == phone_number_id);
+    let graph = known.and_then(|known| known.graph.clone());
+    let number = Number { phone_number, phone_number_id, channel, graph };
     let shown = shown_number(&number);
     app.directory.change(vec![Change::PutNumber(number)]).await?;
     Ok(shown)
@@ -225,13 +230,16 @@ async fn remove_number(app: &App, phone_number: PhoneNumber) -> Result<Value, Co
 /// category that held when it was sent.
 async fn put_template(app: &App, new: NewTemplate) -> Result<Value, ControlError> {
     let NewTemplate { channel, code, language, name, meta_id, category, buttons } = new;
-    known(&app.directory.snapshot(), &channel)?;
+    let snapshot = app.directory.snapshot();
+    known(&snapshot, &channel)?;
     let template = Template { code: code.clone(), language: language.clone() };
     let now = app.clock.now();
     // What the journal says, not the directory: WhatsApp may have changed it since.
     let before = app.ledger.channel(&channel).await?.category(&template, now);
     let name = name.unwrap_or_else(|| code.clone());
-    let record = TemplateRecord { channel, code, language, name, meta_id, category, buttons };
+    let graph = snapshot.template(&channel, &code, &language).and_then(|it| it.graph.clone());
+    let record =
+        TemplateRecord { channel, code, language, name, meta_id, category, buttons, graph };
     let event = CategoryEvent {
         channel: record.channel.clone(),
         template,

@@ -346,6 +346,7 @@ mod tests {
             meta_id: None,
             category: Category::Marketing,
             buttons: vec![button; quick_replies],
+            graph: None,
         }
     }
 

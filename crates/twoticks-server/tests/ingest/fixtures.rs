@@ -38,7 +38,12 @@ async fn known_numbers(server: &Server, [meta, cams]: &[Vec<(String, Vec<u8>)>; 
         next += 1;
         let digits = digits.unwrap_or_else(|| PhoneNumber::new(&format!("4930{next:06}")).unwrap());
         let id = id.map_or_else(|| format!("receipts-{next}"), str::to_owned);
-        Number { phone_number: digits, phone_number_id: text(&id), channel: channel(of) }
+        Number {
+            phone_number: digits,
+            phone_number_id: text(&id),
+            channel: channel(of),
+            graph: None,
+        }
     };
     let mut numbers = Vec::new();
     for update in meta.iter().flat_map(|(_, body)| meta::parse(body).unwrap_or_default()) {

@@ -168,6 +168,7 @@ pub(crate) fn promo(id: &str) -> TemplateRecord {
         meta_id: Some(text("4711")),
         category: Category::Marketing,
         buttons: vec![Button { kind: ButtonKind::QuickReply, text: text("Yes") }],
+        graph: None,
     }
 }
 
@@ -183,6 +184,7 @@ pub(crate) fn channel_record(id: &str) -> Channel {
         verify_token: secret(&format!("verify-token-{id}")),
         receipts_secret: secret(&format!("receipts-secret-{id}")),
         status_source: if id == "r" { StatusSource::Receipts } else { StatusSource::CloudApi },
+        connection: None,
     }
 }
 
@@ -202,6 +204,7 @@ impl Server {
                 phone_number: number(id),
                 phone_number_id: text(&format!("id-{id}")),
                 channel: channel(id),
+                graph: None,
             }));
             changes.push(Change::PutTemplate(promo(id)));
         }

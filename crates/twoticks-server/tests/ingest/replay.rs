@@ -38,8 +38,12 @@ async fn a_dead_letter_counts_once_its_number_is_known_and_only_once() {
     assert_eq!(short(&replayed(&server, None, false).await), [(1, 0, false, 3)]);
     assert_eq!(server.entries().await.len(), 1);
 
-    let back =
-        Number { phone_number: number("a"), phone_number_id: text("id-a"), channel: channel("a") };
+    let back = Number {
+        phone_number: number("a"),
+        phone_number_id: text("id-a"),
+        channel: channel("a"),
+        graph: None,
+    };
     server.change(Change::PutNumber(back)).await;
     server.clock.set(Time(NOW.0 + 1));
     assert_eq!(short(&replayed(&server, None, true).await), [(1, 2, true, 1)]);
@@ -62,8 +66,12 @@ async fn a_dead_letter_counts_once_its_number_is_known_and_only_once() {
 async fn what_was_counted_is_not_read_again_when_a_number_has_moved() {
     let server = Server::new().await;
     server.tell("shared-secret", &body("a", "statuses", &[status("M1", "sent"), json!(1)])).await;
-    let moved =
-        Number { phone_number: number("a"), phone_number_id: text("id-a"), channel: channel("b") };
+    let moved = Number {
+        phone_number: number("a"),
+        phone_number_id: text("id-a"),
+        channel: channel("b"),
+        graph: None,
+    };
     server.change(Change::PutNumber(moved)).await;
     assert_eq!(short(&replayed(&server, None, false).await), [(1, 0, false, 1)]);
     assert_eq!(server.ledger.counters().events, 1);
@@ -116,8 +124,12 @@ async fn receipts_are_replayed_for_their_channel() {
         "Timestamp": NOW.0}]);
     let answer = server.post("/webhooks/cams/receipts-secret-r", told.to_string()).await;
     assert_eq!(answer.status, 200);
-    let back =
-        Number { phone_number: number("r"), phone_number_id: text("id-r"), channel: channel("r") };
+    let back = Number {
+        phone_number: number("r"),
+        phone_number_id: text("id-r"),
+        channel: channel("r"),
+        graph: None,
+    };
     server.change(Change::PutNumber(back)).await;
     assert_eq!(short(&replayed(&server, None, false).await), [(1, 1, true, 0)]);
     assert_eq!(server.ledger.counters().events, 1);

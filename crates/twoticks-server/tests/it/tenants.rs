@@ -187,6 +187,7 @@ fn channel(id: &str, account: &str) -> Change {
         verify_token: secret(&format!("verify-token-of-{id}")),
         receipts_secret: secret(&format!("receipts-secret-of-{id}")),
         status_source: StatusSource::CloudApi,
+        connection: None,
     })
 }
 
@@ -195,6 +196,7 @@ fn phone_number(digits: &str, channel: &str) -> Change {
         phone_number: number(digits),
         phone_number_id: text(&format!("id{digits}")),
         channel: channel_id(channel),
+        graph: None,
     })
 }
 
@@ -208,6 +210,7 @@ fn template(channel: &str, code: &str, language: &str, category: Category) -> Ch
         meta_id: None,
         category,
         buttons: vec![button],
+        graph: None,
     })
 }
 

@@ -408,6 +408,7 @@ async fn names_are_text_and_never_markup() {
         meta_id: None,
         category: Category::Marketing,
         buttons: Vec::new(),
+        graph: None,
     };
     let account =
         Account { uid: Uid::new(ONE).unwrap(), name: Text::new(name).unwrap(), subscribed: true };

@@ -56,6 +56,10 @@ pub const RECEIPTS_SECRET_MIN: usize = 16;
 pub const NUMBERS_PER_CHANNEL_MAX: usize = 1_000;
 /// How many templates (in one language each) a channel may have.
 pub const TEMPLATES_PER_CHANNEL_MAX: usize = 6_000;
+/// The longest components of a template, in bytes of JSON.
+pub const COMPONENTS_BYTES_MAX: usize = 64 * 1024;
+/// How many problems of a connection are kept: the first ones.
+pub const PROBLEMS_MAX: usize = 20;
 /// How many buttons a template may have.
 pub const BUTTONS_MAX: usize = 10;
 

@@ -145,6 +145,23 @@ pub struct Channel {
     pub receipts_secret: Secret,
     /// Where its statuses come from.
     pub status_source: StatusSource,
+    /// How it is connected with WhatsApp; none while it is not.
+    pub connection: Option<Connection>,
+}
+
+/// How we speak to the Graph API for a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The access token; one of a system user, if it is to last.
+    pub access_token: Secret,
+    /// The app that the token is of.
+    pub app_id: Option<Text>,
+    /// Whether marketing templates go through the Marketing Messages API.
+    pub marketing_messages: bool,
+    /// When it was looked at last.
+    pub checked: Option<Time>,
+    /// What was wrong then, in plain words, each with what would do.
+    pub problems: Vec<Text>,
 }
 
 /// A business phone number and the channel it is with now.
@@ -157,6 +174,23 @@ pub struct Number {
     pub phone_number_id: Text,
     /// Its channel.
     pub channel: ChannelId,
+    /// What WhatsApp says of it; none while nobody asked.
+    #[serde(default)]
+    pub graph: Option<GraphNumber>,
+}
+
+/// What WhatsApp says of a phone number, in its own words (open lists).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphNumber {
+    /// The name that recipients see.
+    pub verified_name: Option<Text>,
+    /// `GREEN`, `YELLOW`, `RED`, `UNKNOWN`.
+    pub quality_rating: Option<Text>,
+    /// `TIER_1K`, `TIER_10K` and so on.
+    pub messaging_limit: Option<Text>,
+    /// `CONNECTED`, `PENDING`, `FLAGGED` and so on.
+    pub status: Option<Text>,
 }
 
 /// A template in one language. Which category holds when is in the journal.
@@ -178,6 +212,28 @@ pub struct TemplateRecord {
     pub category: Category,
     /// Its buttons in their order.
     pub buttons: Vec<Button>,
+    /// What it says, and how it stands with WhatsApp; none while nobody asked.
+    #[serde(default)]
+    pub graph: Option<GraphTemplate>,
+}
+
+/// What WhatsApp says of a template, in its own words (open lists).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphTemplate {
+    /// Its components as the Graph API has them: a JSON array of at most
+    /// [`super::COMPONENTS_BYTES_MAX`] bytes.
+    pub components: Arc<str>,
+    /// Whether its variables have names instead of numbers.
+    pub named: bool,
+    /// `APPROVED`, `PENDING`, `REJECTED`, `PAUSED`, `DISABLED` and so on.
+    pub status: Text,
+    /// Why it was rejected or paused.
+    pub reason: Option<Text>,
+    /// `GREEN`, `YELLOW`, `RED`, `UNKNOWN`.
+    pub quality: Option<Text>,
+    /// When this was learned.
+    pub updated: Time,
 }
 
 impl TemplateRecord {

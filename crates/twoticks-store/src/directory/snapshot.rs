@@ -20,7 +20,7 @@ use super::model::{
 use super::names::{Name, Secret, Uid, UserId};
 use super::{
     ACCOUNTS_MAX, APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, BUTTONS_MAX, CHANNELS_MAX,
-    KEYS_PER_PRINCIPAL_MAX, NUMBERS_PER_CHANNEL_MAX, POLICIES_ATTACHED_MAX,
+    COMPONENTS_BYTES_MAX, KEYS_PER_PRINCIPAL_MAX, NUMBERS_PER_CHANNEL_MAX, POLICIES_ATTACHED_MAX,
     POLICIES_PER_ACCOUNT_MAX, POLICY_BYTES_MAX, PUBLIC_KEY_BYTES_MAX, RECEIPTS_SECRET_MIN, Refusal,
     SESSIONS_MAX, TEMPLATES_PER_CHANNEL_MAX, USERS_PER_ACCOUNT_MAX,
 };
@@ -499,6 +499,8 @@ impl Snapshot {
                 not_empty("template", &template.code, text)?;
             }
             limit(template.buttons.len(), BUTTONS_MAX, "buttons of a template")?;
+            let components = template.graph.as_ref().map_or(0, |graph| graph.components.len());
+            limit(components, COMPONENTS_BYTES_MAX, "bytes of a template's components")?;
             let of_channel = self.templates.entry(template.channel.clone()).or_default();
             of_channel.count += 1;
             limit(of_channel.count, TEMPLATES_PER_CHANNEL_MAX, "templates of a channel")?;

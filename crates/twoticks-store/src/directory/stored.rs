@@ -15,7 +15,7 @@ use twoticks_core::ids::{ChannelId, Text};
 
 use super::change::{Change, Contents};
 use super::model::{
-    AccessKey, Account, Channel, IsvCode, Number, Owner, Policy, Session, StatusSource,
+    AccessKey, Account, Channel, Connection, IsvCode, Number, Owner, Policy, Session, StatusSource,
     TemplateRecord, User,
 };
 use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
@@ -94,6 +94,18 @@ struct Space {
     verify_token: Sealed,
     receipts_secret: Sealed,
     status_source: StatusSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connection: Option<Connected>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Connected {
+    access_token: Sealed,
+    app_id: Option<Text>,
+    marketing_messages: bool,
+    checked: Option<Time>,
+    problems: Vec<Text>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -263,6 +275,7 @@ fn stored_channel(channel: &Channel, keys: &Keys) -> Space {
         verify_token,
         receipts_secret,
         status_source,
+        connection,
     } = channel;
     Space {
         app_secrets: app_secrets.iter().map(|it| place.seal("app_secret", it)).collect(),
@@ -273,12 +286,14 @@ fn stored_channel(channel: &Channel, keys: &Keys) -> Space {
         name: name.clone(),
         waba_id: waba_id.clone(),
         status_source: *status_source,
+        connection: connection.as_ref().map(|it| stored_connection(it, &place)),
     }
 }
 
 fn opened_channel(channel: Space, keys: &Keys) -> Result<Channel, Unreadable> {
     let place = Place::new(keys, "channel", channel.id.as_str());
     let app_secrets = channel.app_secrets.iter().map(|it| place.open("app_secret", it));
+    let connection = channel.connection.map(|it| opened_connection(it, &place)).transpose()?;
     Ok(Channel {
         app_secrets: app_secrets.collect::<Result<_, _>>()?,
         verify_token: place.open("verify_token", &channel.verify_token)?,
@@ -288,6 +303,28 @@ fn opened_channel(channel: Space, keys: &Keys) -> Result<Channel, Unreadable> {
         name: channel.name,
         waba_id: channel.waba_id,
         status_source: channel.status_source,
+        connection,
+    })
+}
+
+fn stored_connection(connection: &Connection, place: &Place<'_>) -> Connected {
+    let Connection { access_token, app_id, marketing_messages, checked, problems } = connection;
+    Connected {
+        access_token: place.seal("access_token", access_token),
+        app_id: app_id.clone(),
+        marketing_messages: *marketing_messages,
+        checked: *checked,
+        problems: problems.clone(),
+    }
+}
+
+fn opened_connection(stored: Connected, place: &Place<'_>) -> Result<Connection, Unreadable> {
+    Ok(Connection {
+        access_token: place.open("access_token", &stored.access_token)?,
+        app_id: stored.app_id,
+        marketing_messages: stored.marketing_messages,
+        checked: stored.checked,
+        problems: stored.problems,
     })
 }
 

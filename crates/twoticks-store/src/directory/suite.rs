@@ -17,8 +17,8 @@ use super::model::*;
 use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
 use super::snapshot::{OnlyChannel, Principal};
 use super::{
-    APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, Change, Directory, Error, KEYS_PER_PRINCIPAL_MAX,
-    POLICY_BYTES_MAX, Refusal,
+    APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, COMPONENTS_BYTES_MAX, Change, Directory, Error,
+    KEYS_PER_PRINCIPAL_MAX, POLICY_BYTES_MAX, Refusal,
 };
 use crate::keys::Keys;
 
@@ -95,6 +95,7 @@ fn channel(id: &str, owner: &str, app_secrets: &[&str]) -> Channel {
         verify_token: secret(&format!("verify-{id}")),
         receipts_secret: secret(&format!("receipts-secret-of-{id}")),
         status_source: StatusSource::CloudApi,
+        connection: None,
     }
 }
 fn number(digits: &str, id: &str, of: &str) -> Number {
@@ -102,6 +103,7 @@ fn number(digits: &str, id: &str, of: &str) -> Number {
         phone_number: PhoneNumber::new(digits).unwrap(),
         phone_number_id: text(id),
         channel: channel_id(of),
+        graph: None,
     }
 }
 fn template(of: &str, code: &str, language: &str, meta_id: &str) -> TemplateRecord {
@@ -113,6 +115,7 @@ fn template(of: &str, code: &str, language: &str, meta_id: &str) -> TemplateReco
         meta_id: Some(text(meta_id)),
         category: Category::Marketing,
         buttons: vec![Button { kind: ButtonKind::QuickReply, text: text("Stop") }],
+        graph: None,
     }
 }
 
@@ -136,6 +139,39 @@ fn everything() -> Vec<Change> {
         Change::PutNumber(number("15550783881", "106540352242922", "cams-one")),
         Change::PutTemplate(template("cams-one", "1001", "en", "9001")),
         Change::PutTemplate(template("cams-one", "1001", "id", "9002")),
+    ]
+}
+
+/// What WhatsApp says of [`everything`], once it is connected.
+fn connected() -> Vec<Change> {
+    let connection = Connection {
+        access_token: secret("an-access-token"),
+        app_id: Some(text("4711")),
+        marketing_messages: true,
+        checked: Some(Time(1_000)),
+        problems: vec![text("nothing is subscribed")],
+    };
+    let channel = channel("cams-one", UID, &["app-old", "app-new"]);
+    let number = number("15550783881", "106540352242922", "cams-one");
+    let said = GraphNumber {
+        verified_name: Some(text("Shop")),
+        quality_rating: None,
+        messaging_limit: Some(text("TIER_1K")),
+        status: Some(text("CONNECTED")),
+    };
+    let template = template("cams-one", "1001", "en", "9001");
+    let stands = GraphTemplate {
+        components: r#"[{"type":"BODY","text":"Hello {{1}}"}]"#.into(),
+        named: false,
+        status: text("APPROVED"),
+        reason: None,
+        quality: Some(text("GREEN")),
+        updated: Time(1_000),
+    };
+    vec![
+        Change::UpdateChannel(Channel { connection: Some(connection), ..channel }),
+        Change::PutNumber(Number { graph: Some(said), ..number }),
+        Change::PutTemplate(TemplateRecord { graph: Some(stands), ..template }),
     ]
 }
 
@@ -338,6 +374,16 @@ async fn limits_hold_at_the_edge(directory: &dyn Directory) {
         (0..count).map(add).collect()
     };
     wordy.document = " ".repeat(POLICY_BYTES_MAX + 1).into();
+    let long = |bytes: usize| -> Vec<Change> {
+        let mut changes = everything();
+        changes.extend(connected());
+        for change in &mut changes {
+            if let Change::PutTemplate(TemplateRecord { graph: Some(graph), .. }) = change {
+                graph.components = " ".repeat(bytes).into();
+            }
+        }
+        changes.split_off(1)
+    };
     let apps: Vec<String> =
         (0..=APP_SECRETS_PER_CHANNEL_MAX).map(|i| format!("many-{i}")).collect();
     let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
@@ -346,10 +392,15 @@ async fn limits_hold_at_the_edge(directory: &dyn Directory) {
         vec![Change::AddPolicy(wordy.clone())],
         channels(APP_SECRETS_MAX + 1),
         vec![Change::AddChannel(channel("cams-many", UID, &apps))],
+        long(COMPONENTS_BYTES_MAX + 1),
     ] {
         let refusal = refused(directory, beyond).await;
         assert!(matches!(refusal, Refusal::Limit { .. }), "{refusal}");
     }
+    directory.change(long(COMPONENTS_BYTES_MAX)).await.unwrap();
+    let mut removed = vec![Change::RemoveKey(key_id("LTAI5troot"))];
+    removed.extend(["cams-one", "cams-far"].map(|id| Change::RemoveChannel(channel_id(id))));
+    directory.change(removed).await.unwrap();
     wordy.document = " ".repeat(POLICY_BYTES_MAX).into();
     directory.change(keys(KEYS_PER_PRINCIPAL_MAX)).await.unwrap();
     directory.change(vec![Change::AddPolicy(wordy)]).await.unwrap();

@@ -43,11 +43,13 @@ async fn directory() -> MemoryDirectory {
                 "r" => StatusSource::Receipts,
                 _ => StatusSource::CloudApi,
             },
+            connection: None,
         }));
         changes.push(Change::PutNumber(Number {
             phone_number: PhoneNumber::new(&format!("1555000000{index}")).unwrap(),
             phone_number_id: text(&format!("id-{id}")),
             channel: channel(id),
+            graph: None,
         }));
         changes.push(Change::PutTemplate(TemplateRecord {
             channel: channel(id),
@@ -57,6 +59,7 @@ async fn directory() -> MemoryDirectory {
             meta_id: Some(text("4711")),
             category: Category::Marketing,
             buttons: vec![Button { kind: ButtonKind::QuickReply, text: text("Yes") }],
+            graph: None,
         }));
     }
     directory.change(changes).await.unwrap();

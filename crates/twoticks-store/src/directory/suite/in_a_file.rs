@@ -13,6 +13,7 @@ async fn what_was_changed_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let directory = open(folder.path());
     directory.change(everything()).await.unwrap();
+    directory.change(connected()).await.unwrap();
     let again = open(folder.path());
     assert!(directory.snapshot().contents() == again.snapshot().contents());
     let mode = std::fs::metadata(folder.path().join(FILE_NAME)).unwrap().permissions().mode();
@@ -23,6 +24,7 @@ async fn what_was_changed_is_there_after_a_restart() {
 async fn no_secret_is_readable_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).change(everything()).await.unwrap();
+    open(folder.path()).change(connected()).await.unwrap();
     let written = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
     for secret in [
         "a-secret-of-a-key",
@@ -32,6 +34,7 @@ async fn no_secret_is_readable_on_disk() {
         "verify-cams-one",
         "receipts-secret-of-cams-one",
         "isv-code",
+        "an-access-token",
     ] {
         assert!(!written.contains(secret), "{secret}");
     }
