@@ -8,11 +8,13 @@ use twoticks_store::directory::Directory;
 use twoticks_store::error::Error;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::{Batch, Ledger, Receipt};
+use twoticks_store::outbox::Outbox;
 
 use crate::access::Gate;
 use crate::carrier::Carrier;
 use crate::ingest::InFlight;
 use crate::rehearsal::Rehearsal;
+use crate::sending::Dispatcher;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -35,8 +37,10 @@ pub struct App {
     pub ledger: Arc<dyn Ledger>,
     /// Accounts, keys, policies, channels, numbers, templates.
     pub directory: Arc<dyn Directory>,
-    /// Where WhatsApp is.
+    /// Where WhatsApp is for channels that are not connected with it.
     pub carrier: Arc<dyn Carrier>,
+    /// What is on its way to WhatsApp for those that are.
+    pub dispatcher: Dispatcher,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
     /// How many webhooks are being taken in.
@@ -77,12 +81,19 @@ impl App {
             ledger,
             directory,
             carrier,
+            dispatcher: Dispatcher::new(Arc::new(Outbox::in_memory())),
             gate: Gate::new(in_flight_max),
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),
             tasks: Tasks::default(),
             rehearsal: None,
         }
+    }
+
+    /// The same, with what waits to be sent kept in `outbox`.
+    #[must_use]
+    pub fn keeping(self, outbox: Outbox) -> Self {
+        Self { dispatcher: Dispatcher::new(Arc::new(outbox)), ..self }
     }
 
     /// Records a batch that nobody will bring a second time: while the ledger is busy it waits, at

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
+use twoticks_wire::graph::error::GraphError;
 
 /// A message to be sent to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub enum Refused {
     /// It never will.
     #[error("the carrier refused the message: {0}")]
     Rejected(String),
+    /// Its channel is not connected with WhatsApp.
+    #[error("the channel is not connected with WhatsApp; `twoticks channel connect` connects it")]
+    NotConnected,
+    /// WhatsApp's Graph API said no.
+    #[error("{0}")]
+    Graph(GraphError),
 }
 
 /// Takes messages to where WhatsApp is.
@@ -59,6 +66,17 @@ pub struct LocalCarrier;
 impl Carrier for LocalCarrier {
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<String, Refused>> {
         messages.iter().map(|message| Ok(wamid(&message.to))).collect()
+    }
+}
+
+/// Takes nothing: where no channel has a carrier but by being connected with WhatsApp.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCarrier;
+
+#[async_trait]
+impl Carrier for NoCarrier {
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<String, Refused>> {
+        messages.iter().map(|_| Err(Refused::NotConnected)).collect()
     }
 }
 

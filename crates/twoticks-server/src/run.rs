@@ -15,7 +15,8 @@ use tracing::{error, info, warn};
 use twoticks_store::error::Error;
 
 use crate::app::App;
-use crate::{edge, http, ingest, telemetry, ui};
+use crate::graph::pass;
+use crate::{edge, http, ingest, sending, telemetry, ui};
 
 /// All doors, ready to be served.
 pub fn router(app: &Arc<App>) -> Router {
@@ -23,6 +24,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(ingest::routes())
         .merge(telemetry::routes())
         .merge(ui::routes())
+        .merge(pass::routes())
         .with_state(Arc::clone(app));
     match &app.rehearsal {
         Some(rehearsal) => Arc::clone(rehearsal).doors(app, doors),
@@ -47,6 +49,10 @@ pub async fn serve(
 ) -> Result<usize, Error> {
     let router = router(&app);
     let stop = app.tasks.stopping();
+    {
+        let resumed = Arc::clone(&app);
+        app.tasks.spawn(move |_| async move { sending::resume(&resumed).await });
+    }
     let failed = tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => None,
         () = shutdown => None,
@@ -57,6 +63,13 @@ pub async fn serve(
             );
             Some(failed)
         }
+        failed = app.dispatcher.outbox().failed() => {
+            error!(
+                error = &failed as &dyn std::error::Error,
+                "the outbox has failed for good, nothing acknowledged is lost; the server stops"
+            );
+            Some(failed)
+        }
     };
     drop(listener);
     info!("stopping: no new connections, open requests finish");
@@ -64,6 +77,7 @@ pub async fn serve(
     if left > 0 {
         warn!(run.tasks_left = left, "stopped with {left} tasks unfinished");
     }
+    app.dispatcher.close().await;
     let closed = app.ledger.close().await;
     match failed {
         Some(failed) => Err(failed),

@@ -14,6 +14,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long things are kept.
     pub retention: Retention,
+    /// WhatsApp's Graph API.
+    pub graph: Graph,
 }
 
 /// What the original leaves open, or does in two ways (docs/compatibility.md).
@@ -121,6 +123,24 @@ pub struct Retention {
     pub journal_days: u32,
 }
 
+/// WhatsApp's Graph API, for channels that are connected with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graph {
+    /// Where it is.
+    pub url: String,
+    /// Which version of it is spoken.
+    pub version: String,
+    /// Seconds that a call may take.
+    pub timeout_seconds: u32,
+    /// Messages that each number sends in a second, at the most.
+    pub messages_per_second: u32,
+    /// Milliseconds before what may work later is tried again; each time twice as long.
+    pub retry_ms: u32,
+    /// Hours that a message waits at the most before it is given up.
+    pub waiting_hours: u32,
+}
+
 /// A number with which a server could not work, or could be brought down.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is `{found}`; from {least} to {most} would do")]
@@ -141,6 +161,10 @@ const DAYS_MAX: u32 = 3_660;
 const AT_ONCE_MAX: u32 = 1_000_000;
 /// The longest that a request may be allowed to take, in seconds: an hour.
 const SECONDS_MAX: u32 = 3_600;
+/// The most messages a second that a number may send: what WhatsApp gives at the most.
+const RATE_MAX: u32 = 1_000;
+/// The longest that a message may wait, in hours: a day, as the journal is kept for one at least.
+const WAITING_HOURS_MAX: u32 = 24;
 
 /// The least and the most memory that a ledger may be given, in mebibytes.
 const MEMORY_MB_MIN: u32 = 128;
@@ -152,7 +176,7 @@ impl Settings {
     /// # Errors
     /// The first number that is out of its bounds.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let (cams, limits, retention) = (&self.cams, &self.limits, &self.retention);
+        let Self { cams, limits, retention, graph } = self;
         for (key, found, most) in [
             ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
             ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
@@ -162,6 +186,10 @@ impl Settings {
             ("limits.head_seconds_max", limits.head_seconds_max, SECONDS_MAX),
             ("limits.request_seconds_max", limits.request_seconds_max, SECONDS_MAX),
             ("retention.journal_days", retention.journal_days, DAYS_MAX),
+            ("graph.timeout_seconds", graph.timeout_seconds, SECONDS_MAX),
+            ("graph.messages_per_second", graph.messages_per_second, RATE_MAX),
+            ("graph.retry_ms", graph.retry_ms, SECONDS_MAX * 1_000),
+            ("graph.waiting_hours", graph.waiting_hours, WAITING_HOURS_MAX),
         ] {
             if !(1..=most).contains(&found) {
                 return Err(OutOfBounds { key, found, least: 1, most });
@@ -199,6 +227,14 @@ impl Default for Settings {
                 memory_mb: 512,
             },
             retention: Retention { journal_days: 30 },
+            graph: Graph {
+                url: "https://graph.facebook.com".to_owned(),
+                version: "v24.0".to_owned(),
+                timeout_seconds: 30,
+                messages_per_second: 80,
+                retry_ms: 1_000,
+                waiting_hours: 24,
+            },
         }
     }
 }

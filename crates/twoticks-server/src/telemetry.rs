@@ -245,6 +245,12 @@ impl Telemetry {
         self.webhooks.get_or_create(&Webhook { door, outcome }).inc();
     }
 
+    /// How many webhooks were refused since the start because their signature fits no secret.
+    #[must_use]
+    pub fn signatures_refused(&self) -> u64 {
+        self.webhooks.get_or_create(&Webhook { door: "whatsapp", outcome: "signature" }).get()
+    }
+
     /// A webhook was understood: so many events, dead parts, parts with nothing to count, parts
     /// of unknown kinds, parts understood partly.
     pub fn webhook_translated(&self, door: &'static str, parts: [usize; 5]) {

@@ -1,7 +1,8 @@
 //! Keeping events and totals exactly once: the seams, the backends, one suite.
 //!
 //! Two seams, each with a suite that every backend passes: [`ledger::Ledger`] (events and totals)
-//! and [`directory::Directory`] (accounts, keys, channels, templates). [`embedded`] is the ledger
+//! and [`directory::Directory`] (accounts, keys, channels, templates); beside them [`outbox`], which
+//! sends wait. [`embedded`] is the ledger
 //! of one machine, [`memory`] that of demonstrations and tests. To add a backend, implement the
 //! seam and add a line with `store_suite!` to `suite.rs`. What always holds: what is acknowledged
 //! survives a crash and is counted exactly once; what is stored says its version; secrets and
@@ -22,6 +23,7 @@ mod layout;
 pub mod ledger;
 pub mod lock;
 pub mod memory;
+pub mod outbox;
 pub mod scan;
 mod snapshot;
 #[cfg(test)]

@@ -284,6 +284,12 @@ impl Refusal {
         Self { calculation: Some(Box::new(calculation)), ..Self::from(Code::SignatureDoesNotMatch) }
     }
 
+    /// The same with another sentence, which must have nothing secret in it.
+    #[must_use]
+    pub fn saying(self, text: String) -> Self {
+        Self { text: text.into(), ..self }
+    }
+
     /// HTTP status of the answer.
     pub fn status(&self) -> u16 {
         self.code.status()

@@ -358,6 +358,21 @@ pub(crate) enum Channel {
         #[arg(value_parser = channel_id)]
         id: ChannelId,
     },
+    /// Connects a channel with WhatsApp, reads its numbers and templates, and says what is still
+    /// missing. What is left out stays as it was.
+    Connect(Connect),
+    /// Forgets the access token of a channel: nothing is sent for it any more.
+    Disconnect {
+        /// The channel.
+        #[arg(value_parser = channel_id)]
+        id: ChannelId,
+    },
+    /// Reads the numbers and templates of a connected channel again.
+    Sync {
+        /// The channel.
+        #[arg(value_parser = channel_id)]
+        id: ChannelId,
+    },
     /// Phone numbers.
     #[command(subcommand)]
     Number(Number),
@@ -367,6 +382,28 @@ pub(crate) enum Channel {
     /// Secrets of a channel.
     #[command(subcommand)]
     Secret(Secret),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The channel.
+    #[arg(value_parser = channel_id)]
+    pub(crate) id: ChannelId,
+    /// The WhatsApp Business account behind it.
+    #[arg(long, value_name = "ID", value_parser = text)]
+    pub(crate) waba_id: Option<Text>,
+    /// A file with the access token, best of a system user.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) secrets: ChannelSecrets,
+    /// Where the internet sees this server, such as `https://metrics.example.com`: webhooks of the
+    /// account are sent there from now on.
+    #[arg(long, value_name = "URL")]
+    pub(crate) callback_url: Option<String>,
+    /// Whether marketing templates go through the Marketing Messages API.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) marketing_messages: Option<bool>,
 }
 
 /// Where statuses come from.

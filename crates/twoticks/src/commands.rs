@@ -10,6 +10,7 @@ use twoticks_server::control::channels::{NewChannel, NewTemplate, WhichSecret};
 use twoticks_server::control::people::NewSession;
 use twoticks_server::control::policies::{Caller, Simulation};
 use twoticks_server::control::{Command, SecretText, channels, feed, people, policies};
+use twoticks_server::graph::connect::Connect;
 use twoticks_store::directory::model::StatusSource;
 use twoticks_store::directory::names::Uid;
 
@@ -139,6 +140,9 @@ pub(crate) fn channel(command: args::Channel) -> Result<Command> {
         }
         args::Channel::List(of) => Channels::List { account: of.account },
         args::Channel::Remove { id } => Channels::Remove { channel: id },
+        args::Channel::Connect(wanted) => connect(wanted)?,
+        args::Channel::Disconnect { id } => Channels::Disconnect { channel: id },
+        args::Channel::Sync { id } => Channels::Sync { channel: id },
         args::Channel::Number(command) => number(command),
         args::Channel::Template(command) => template(command),
         args::Channel::Secret(args::Secret::Rotate { channel, which, file }) => {
@@ -152,6 +156,20 @@ pub(crate) fn channel(command: args::Channel) -> Result<Command> {
         args::Channel::Secret(args::Secret::DropOld { channel }) => {
             Channels::DropOldAppSecrets { channel }
         }
+    }))
+}
+
+fn connect(wanted: args::Connect) -> Result<channels::Command> {
+    let args::Connect { id, waba_id, access_token_file, secrets, callback_url, marketing_messages } =
+        wanted;
+    Ok(channels::Command::Connect(Connect {
+        channel: id,
+        waba_id,
+        access_token: secret(access_token_file.as_ref())?,
+        app_secret: secret(secrets.app_secret_file.as_ref())?,
+        verify_token: secret(secrets.verify_token_file.as_ref())?,
+        callback_url,
+        marketing_messages,
     }))
 }
 

@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Result;
 use serde_json::{Value, json};
 use twoticks_core::clock::Clock;
-use twoticks_server::control::feed;
 use twoticks_server::control::socket::Remote;
 use twoticks_server::control::{Command, execute};
+use twoticks_server::control::{channels, feed};
 use twoticks_store::keys::Keys;
 use twoticks_wire::signature::Algorithm;
 use twoticks_wire::signature::sign::{Call, SecretKey, Signer, sign_v1, sign_v3};
@@ -72,6 +72,8 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -
         signatures(clock.as_ref()),
         port(config, is_running).await,
     ];
+    let findings: Vec<Finding> =
+        findings.into_iter().chain(connections(config, clock, is_running).await).collect();
     let rows: Vec<_> = findings
         .iter()
         .map(|it| json!({"state": it.state.as_str(), "check": it.check, "detail": it.detail}))
@@ -199,6 +201,47 @@ async fn opens(config: &Config, clock: Arc<dyn Clock>, is_running: bool) -> [Fin
             not_known("the folder does not open".to_owned()),
         ],
     }
+}
+
+/// Asks WhatsApp about each channel that is connected with it.
+async fn connections(config: &Config, clock: Arc<dyn Clock>, is_running: bool) -> Vec<Finding> {
+    let check = Command::Channels(channels::Command::Check { channel: None });
+    let asked = match reach::Data::reach(config, clock).await {
+        Ok(mut data) => {
+            let asked = data.ask(check).await;
+            // What cannot be closed in order is told by the check of the contents.
+            drop(data.close().await);
+            asked
+        }
+        Err(error) => Err(error),
+    };
+    let Ok(asked) = asked else { return Vec::new() };
+    let rows = asked.get("connections").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut findings: Vec<Finding> = rows.iter().map(connection).collect();
+    let refused = asked.get("signatures_refused").and_then(Value::as_u64).unwrap_or_default();
+    if is_running && refused > 0 {
+        let detail = format!(
+            "{refused} webhooks since the start had a signature that fits no app secret; if they \
+             are WhatsApp's, the app secret is wrong: `twoticks channel connect` takes another"
+        );
+        findings.push(found("webhook signatures", State::Warn, detail));
+    }
+    findings
+}
+
+/// What a channel's connection lacks.
+fn connection(row: &Value) -> Finding {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let channel = row.get("channel").and_then(text).unwrap_or_default();
+    let problems = row.get("problems").and_then(Value::as_array);
+    let problems: Vec<String> = problems.into_iter().flatten().filter_map(text).collect();
+    if problems.is_empty() {
+        let callback = row.get("callback").and_then(text);
+        let callback = callback.map_or_else(String::new, |it| format!("; webhooks go to {it}"));
+        let detail = format!("{channel} is connected with WhatsApp{callback}");
+        return found("connection", State::Ok, detail);
+    }
+    found("connection", State::Fail, format!("{channel}: {}", problems.join("; ")))
 }
 
 fn running() -> Finding {

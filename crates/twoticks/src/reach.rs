@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use twoticks_core::clock::Clock;
 use twoticks_server::app::{App, Surroundings};
-use twoticks_server::carrier::LocalCarrier;
+use twoticks_server::carrier::NoCarrier;
 use twoticks_server::control::socket::Remote;
 use twoticks_server::control::{Command, execute_telling};
 use twoticks_store::directory::Directory;
@@ -21,6 +21,7 @@ use twoticks_store::embedded::retention::Retention;
 use twoticks_store::embedded::{Bounds, Embedded};
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
+use twoticks_store::outbox::{self, Outbox};
 
 use crate::config::Config;
 use crate::output::Progress;
@@ -109,7 +110,7 @@ impl Data {
 /// If there is none, another process has it, or its key is not the right one.
 pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<App>> {
     let stores = stores(config, None).await?;
-    Ok(app(config, clock, stores))
+    Ok(Arc::new(app(config, clock, stores)))
 }
 
 /// As [`open`], to serve from: the journal is kept for as long as is configured.
@@ -118,7 +119,11 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<A
 /// As [`open`].
 pub(crate) async fn open_to_serve(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<App>> {
     let stores = stores(config, Some(retention(config, Arc::clone(&clock)))).await?;
-    Ok(app(config, clock, stores))
+    let folder = config.data.folder.join(outbox::FOLDER);
+    let opened = tokio::task::spawn_blocking(move || Outbox::open(&folder)).await;
+    let outbox =
+        opened.context("opening the outbox panicked")?.context("cannot open the outbox")?;
+    Ok(Arc::new(app(config, clock, stores).keeping(outbox)))
 }
 
 /// What the ledger may take of memory.
@@ -131,11 +136,11 @@ pub(crate) fn retention(config: &Config, clock: Arc<dyn Clock>) -> Retention {
     Retention { journal_days: config.server.retention.journal_days, clock }
 }
 
-fn app(config: &Config, clock: Arc<dyn Clock>, stores: Stores) -> Arc<App> {
+fn app(config: &Config, clock: Arc<dyn Clock>, stores: Stores) -> App {
     let Stores { keys, ledger, directory } = stores;
-    let carrier = Arc::new(LocalCarrier);
+    let carrier = Arc::new(NoCarrier);
     let surroundings = Surroundings { clock, keys, ledger, directory, carrier };
-    Arc::new(App::new(config.server.clone(), surroundings))
+    App::new(config.server.clone(), surroundings)
 }
 
 /// What is kept in a data folder.

@@ -13,6 +13,8 @@ use twoticks_store::directory::{Change, Snapshot};
 
 use super::{ControlError, SecretText, mint, people};
 use crate::app::App;
+use crate::graph::check;
+use crate::graph::connect::{self, Connect};
 
 /// What can be done to channels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +26,14 @@ pub enum Command {
     List { account: Option<Uid> },
     /// Takes a channel away; what it counted stays.
     Remove { channel: ChannelId },
+    /// Connects a channel with WhatsApp, or changes how it is.
+    Connect(Connect),
+    /// Forgets the access token of a channel; nothing is sent for it any more.
+    Disconnect { channel: ChannelId },
+    /// Reads numbers and templates of a connected channel again.
+    Sync { channel: ChannelId },
+    /// Says what the connections of channels lack, and changes nothing.
+    Check { channel: Option<ChannelId> },
     /// Puts a phone number with a channel.
     PutNumber { channel: ChannelId, phone_number: PhoneNumber, phone_number_id: Text },
     /// Lists phone numbers.
@@ -99,6 +109,22 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
         Command::Add(new) => add(app, new).await,
         Command::List { account } => list(app, account.as_ref()),
         Command::Remove { channel } => remove(app, channel).await,
+        Command::Connect(wanted) => Box::pin(connect::connect(app, wanted)).await,
+        Command::Disconnect { channel } => disconnect(app, &channel).await,
+        Command::Sync { channel } => {
+            known(&app.directory.snapshot(), &channel)?;
+            let wanted = Connect {
+                channel,
+                waba_id: None,
+                access_token: None,
+                app_secret: None,
+                verify_token: None,
+                callback_url: None,
+                marketing_messages: None,
+            };
+            Box::pin(connect::connect(app, wanted)).await
+        }
+        Command::Check { channel } => check_connections(app, channel.as_ref()).await,
         Command::PutNumber { channel, phone_number, phone_number_id } => {
             put_number(app, channel, phone_number, phone_number_id).await
         }
@@ -159,6 +185,8 @@ fn list(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
             json!({
                 "channel": channel.id, "name": channel.name, "account": channel.account,
                 "waba_id": channel.waba_id, "status_source": channel.status_source,
+                "connected": channel.connection.is_some(),
+                "problems": channel.connection.as_ref().map(|it| &it.problems),
                 "app_secrets": channel.app_secrets.len(),
                 "numbers": snapshot.numbers_of(&channel.id).len(),
                 "templates": snapshot.templates_of(&channel.id).count(),
@@ -170,6 +198,41 @@ fn list(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
 async fn remove(app: &App, channel: ChannelId) -> Result<Value, ControlError> {
     app.directory.change(vec![Change::RemoveChannel(channel.clone())]).await?;
     Ok(json!({"removed": channel}))
+}
+
+async fn disconnect(app: &App, id: &ChannelId) -> Result<Value, ControlError> {
+    let mut channel = Channel::clone(&*known(&app.directory.snapshot(), id)?);
+    let was_connected = channel.connection.take().is_some();
+    app.directory.change(vec![Change::UpdateChannel(channel)]).await?;
+    app.dispatcher.connection_changed();
+    Ok(json!({"channel": id, "was_connected": was_connected}))
+}
+
+/// What the connections lack, a row for each channel that has one.
+async fn check_connections(app: &App, given: Option<&ChannelId>) -> Result<Value, ControlError> {
+    let mut rows = Vec::new();
+    for channel in chosen(&app.directory.snapshot(), given)? {
+        let Some(connection) = &channel.connection else { continue };
+        let row = match check::check(app, &channel).await {
+            Ok(found) => {
+                // What a send was told is wrong until somebody has connected it again.
+                let told = connection.problems.iter().map(|it| it.as_str().to_owned());
+                let mut problems = found.problems;
+                problems.extend(told);
+                problems.dedup();
+                json!({
+                    "channel": channel.id, "token_ends": found.token_ends,
+                    "callback": found.callback, "problems": problems,
+                })
+            }
+            Err(why) => json!({"channel": channel.id, "problems": [why.to_string()]}),
+        };
+        rows.push(row);
+    }
+    Ok(json!({
+        "connections": rows,
+        "signatures_refused": app.telemetry.signatures_refused(),
+    }))
 }
 
 pub(super) fn known(snapshot: &Snapshot, id: &ChannelId) -> Result<Arc<Channel>, ControlError> {

@@ -11,7 +11,7 @@ use twoticks_core::event::Event;
 use twoticks_core::ids::ChannelId;
 use twoticks_store::directory::names::Uid;
 use twoticks_store::embedded::kept::Disk;
-use twoticks_store::ledger::{Batch, Digest, Entry, Kind};
+use twoticks_store::ledger::{Batch, Digest, Kind};
 use twoticks_store::verify::{self, Verdict};
 
 use super::{ControlError, channels, people};
@@ -20,6 +20,7 @@ use crate::ingest::import::gather::Gathered;
 use crate::ingest::import::{self, Report};
 use crate::ingest::replay::{self, Replayed};
 use crate::ingest::translate::Speaks;
+use crate::sending;
 
 /// What can be done with the journal and what it counts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,7 +96,7 @@ pub(super) async fn execute(
 }
 
 /// Journals a fact that the command line makes known.
-pub(super) async fn record(app: &App, event: Event) -> Result<(), ControlError> {
+pub(crate) async fn record(app: &App, event: Event) -> Result<(), ControlError> {
     let kind = match &event {
         Event::OptIn { .. } => Kind::OptIn,
         Event::Category(_) => Kind::Category,
@@ -187,7 +188,7 @@ async fn replay_dead(app: &App, dry_run: bool) -> Result<Value, ControlError> {
     Ok(json!({"events": events, "resolved": resolved, "dead": dead, "letters": told}))
 }
 
-/// The recipients of a group with their message ids, or why they got none.
+/// The recipients of a group with their message ids, or why they got none, or that they wait.
 async fn list_messages(
     app: &App,
     group: &str,
@@ -200,7 +201,7 @@ async fn list_messages(
     for channel in channels {
         let entries = app.ledger.group(&channel, group).await?;
         if !entries.is_empty() {
-            return Ok(entries.iter().flat_map(|entry| recipients(&channel, entry)).collect());
+            return Ok(sending::recipients(&channel, &entries).into());
         }
     }
     Err(ControlError::Missing {
@@ -208,26 +209,6 @@ async fn list_messages(
         name: group.to_owned(),
         remedy: "it is the `GroupMessageId` that the mass send answered",
     })
-}
-
-/// What an entry says of its recipients. The one that asks for a send says nothing of them that
-/// the one with the carrier's answer does not.
-fn recipients(channel: &ChannelId, entry: &Entry) -> Vec<Value> {
-    if entry.batch.kind != Kind::Accepted {
-        return Vec::new();
-    }
-    let body: Value = serde_json::from_slice(&entry.batch.body).unwrap_or_default();
-    let listed = body.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default();
-    listed
-        .into_iter()
-        .map(|mut recipient| {
-            if let Some(fields) = recipient.as_object_mut() {
-                fields.insert("channel".to_owned(), channel.as_str().into());
-                fields.insert("accepted".to_owned(), entry.batch.accepted.0.into());
-            }
-            recipient
-        })
-        .collect()
 }
 
 /// Folds the journal again in `scratch` and compares; `progress` hears the positions reached.

@@ -126,6 +126,14 @@ pub enum ControlError {
     /// It was not wanted to its end.
     #[error("it was stopped before it was done, and left nothing; start it again")]
     Stopped,
+    /// WhatsApp's Graph API did not do as asked.
+    #[error("{what} could not be had: {why}")]
+    Graph {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        why: String,
+    },
     /// The ledger refused.
     #[error(transparent)]
     Ledger(#[from] twoticks_store::error::Error),

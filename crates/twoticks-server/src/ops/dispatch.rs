@@ -2,171 +2,202 @@
 //!
 //! What is to be sent is durable before the carrier sees it; who got which wamid is durable before
 //! the caller is answered. Once begun it runs to its end, whether or not the caller still waits.
-//! If the second entry cannot be kept, the call fails although messages are out: their statuses
-//! are still attributed by their sign, and nothing that was acknowledged is missing.
+//! A channel that is connected with WhatsApp has its messages wait in the outbox
+//! ([`crate::sending`]); those of another are handed to the [`crate::carrier::Carrier`] at once.
+//! There, if the second entry cannot be kept, the call fails although messages are out: their
+//! statuses are still attributed by their sign, and nothing that was acknowledged is missing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
 use twoticks_core::clock::Time;
-use twoticks_core::event::{Claim, Event, MessageEvent, Source, Status};
+use twoticks_core::event::Event;
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
-use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Batch, Kind};
-use twoticks_wire::code::Code;
+use twoticks_wire::code::{Code, Refusal};
+use twoticks_wire::graph::error::Remedy;
 
-use super::Context;
-use super::message::{self, Recipient};
+use super::{Context, message};
 use crate::api_error::ApiError;
 use crate::app::App;
-use crate::carrier::{Outgoing, Refused};
+use crate::carrier::Refused;
+use crate::sending::{self, Group, Outcome, Recipient, Sending};
 
 /// How long the second entry waits for a ledger that is busy: the messages are out, and a caller
 /// who is told to come again would send them a second time.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a caller waits for what WhatsApp says of one message: an official SDK waits 3 s for
+/// its answer (cams-wire.md 0). Afterwards the message goes on by itself, under our id.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// A send, validated.
-pub(super) struct Sending {
+pub(super) struct Asked {
     pub(super) operation: &'static str,
     pub(super) from: PhoneNumber,
     pub(super) template: Option<Template>,
     pub(super) recipients: Vec<Recipient>,
     /// What the call says of all recipients.
     pub(super) call: Arc<Map<String, Value>>,
+    /// Whether the caller waits for what becomes of it, if that takes a moment.
+    pub(super) waits: bool,
 }
 
 /// What became of it.
 pub(super) struct Dispatched {
     /// Our id of the send, under which its recipients are listed.
     pub(super) group: String,
-    /// For each recipient its wamid, or why it was not taken.
-    pub(super) answers: Vec<Result<String, Refused>>,
+    /// For each recipient what became of it; `None` while it waits.
+    pub(super) outcomes: Vec<Option<Outcome>>,
 }
 
 /// Records, sends, records.
 ///
 /// # Errors
-/// What the ledger says; carrier refusals are in the answers.
-pub(super) async fn dispatch(
-    context: &Context<'_>,
-    sending: Sending,
-) -> Result<Dispatched, ApiError> {
+/// What the ledger or the outbox says; carrier refusals are in the outcomes.
+pub(super) async fn dispatch(context: &Context<'_>, asked: Asked) -> Result<Dispatched, ApiError> {
     let (app, channel) = (Arc::clone(context.app), context.channel.clone());
     let (now, request_id) = (context.now, context.request_id.to_owned());
-    let work = async move { deliver(&app, channel, now, &request_id, sending).await };
+    let work = async move { deliver(&app, channel, now, request_id, asked).await };
     context.app.tasks.complete(work).await?
 }
 
 async fn deliver(
-    app: &App,
+    app: &Arc<App>,
     channel: ChannelId,
     now: Time,
-    request_id: &str,
-    sending: Sending,
+    request_id: String,
+    asked: Asked,
 ) -> Result<Dispatched, ApiError> {
-    let group = uuid::Uuid::new_v4().simple().to_string();
-    let operation = sending.operation;
-    let sign = sending.template.as_ref().and_then(message::sign);
-    let sign = sign.and_then(|sign| sign.encode().ok());
-    let batch = |kind: Kind, accepted: Time, events: Vec<Event>, body: &Value| Batch {
+    let Asked { operation, from, template, recipients, call, waits } = asked;
+    let sign = template.as_ref().and_then(message::sign).and_then(|sign| sign.encode().ok());
+    let snapshot = app.directory.snapshot();
+    let is_connected = snapshot.channel(&channel).is_some_and(|it| it.connection.is_some());
+    let sending = Sending {
+        operation: operation.to_owned(),
+        request_id,
+        channel: channel.clone(),
+        from,
+        template,
+        sign,
+        call,
+        recipients,
+    };
+    let group = Group {
+        channel,
+        name: uuid::Uuid::new_v4().simple().to_string(),
+        operation: operation.to_owned(),
+        at: now,
+    };
+    let wanted = serde_json::to_vec(&sending).map_err(|error| {
+        // Texts and numbers make JSON.
+        ApiError::caused(Code::InternalError, error)
+    })?;
+    app.ledger.record(batch(&group, Kind::Send, now, Vec::new(), wanted)).await?;
+    if is_connected {
+        wait_for_turn(app, group, sending, waits).await
+    } else {
+        hand_over(app, &group, sending).await
+    }
+}
+
+fn batch(group: &Group, kind: Kind, accepted: Time, events: Vec<Event>, body: Vec<u8>) -> Batch {
+    Batch {
         kind,
         accepted,
-        origin: operation.to_owned(),
-        channel: Some(channel.clone()),
-        group: Some(group.clone()),
+        origin: group.operation.clone(),
+        channel: Some(group.channel.clone()),
+        group: Some(group.name.clone()),
         events,
         dead: Vec::new(),
         resolves: None,
-        body: body.to_string().into_bytes(),
-    };
-    let wanted = wanted(&sending, &channel, request_id, sign.as_deref());
-    app.ledger.record(batch(Kind::Send, now, Vec::new(), &wanted)).await?;
+        body,
+    }
+}
 
-    let messages = outgoing(sending, &channel, sign.as_ref());
+/// Has the messages wait in the outbox; a caller who waits hears of the first what became of it.
+async fn wait_for_turn(
+    app: &Arc<App>,
+    group: Group,
+    sending: Sending,
+    waits: bool,
+) -> Result<Dispatched, ApiError> {
+    let (group, count) = (Arc::new(group), sending.recipients.len());
+    app.dispatcher.outbox().queue(&group.channel, &group.name, count, group.at).await?;
+    let mut tickets = sending::tickets(&group, sending.messages());
+    let answered = tickets.first_mut().filter(|_| waits).map(|first| {
+        let (answer, answered) = oneshot::channel();
+        first.answer = Some(answer);
+        answered
+    });
+    app.dispatcher.hand_over(app, tickets);
+    let mut outcomes = vec![None; count];
+    if let Some(answered) = answered
+        && let Ok(Ok(outcome)) = tokio::time::timeout(ANSWER_WITHIN, answered).await
+        && let Some(first) = outcomes.first_mut()
+    {
+        *first = Some(outcome);
+    }
+    Ok(Dispatched { group: group.name.clone(), outcomes })
+}
+
+/// Hands the messages to the carrier, and keeps what it says.
+async fn hand_over(
+    app: &Arc<App>,
+    group: &Group,
+    sending: Sending,
+) -> Result<Dispatched, ApiError> {
+    let messages = sending.messages();
     let answers = app.carrier.send(&messages).await;
     if answers.len() != messages.len() {
         let cause = "the carrier did not answer for every message";
         return Err(ApiError::caused(Code::InternalError, cause));
     }
-
-    let time = app.clock.now();
-    let told = |(message, answer): (&Outgoing, &Result<String, Refused>)| match answer {
-        Ok(wamid) => json!({"to": message.to, "message_id": wamid}),
-        Err(why) => json!({"to": message.to, "refused": why.to_string()}),
-    };
-    let recipients: Vec<Value> = messages.iter().zip(&answers).map(told).collect();
-    let listing = json!({"operation": operation, "group": group, "recipients": recipients});
-    let taken = messages.iter().zip(&answers).filter_map(|(message, answer)| {
-        answer.as_ref().ok().map(|wamid| accepted(app, message, wamid, time))
+    let outcomes = answers.into_iter().map(|answer| match answer {
+        Ok(wamid) => Outcome::Taken(wamid),
+        Err(why) => Outcome::Refused(why),
     });
-    let answered = batch(Kind::Accepted, time, taken.collect(), &listing);
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    let time = app.clock.now();
+    let (mut recipients, mut taken) = (Vec::new(), Vec::new());
+    for (place, (message, outcome)) in (0..).zip(messages.iter().zip(&outcomes)) {
+        recipients.push(sending::told(place, &message.to, outcome));
+        if let Outcome::Taken(wamid) = outcome {
+            taken.push(sending::accepted(app, message, wamid, time));
+        }
+    }
+    let listing = json!({
+        "operation": group.operation, "group": group.name, "recipients": recipients,
+    });
+    let answered = batch(group, Kind::Accepted, time, taken, listing.to_string().into_bytes());
     app.insist(answered, BUSY_PATIENCE).await?;
-    Ok(Dispatched { group, answers })
+    Ok(Dispatched { group: group.name.clone(), outcomes: outcomes.into_iter().map(Some).collect() })
 }
 
-/// What is to be sent, as the journal keeps it.
-fn wanted(sending: &Sending, channel: &ChannelId, request_id: &str, sign: Option<&str>) -> Value {
-    let Sending { operation, from, template, recipients, call } = sending;
-    let recipients: Vec<Value> = recipients
-        .iter()
-        .map(|recipient| json!({"to": recipient.to, "parameters": recipient.parameters}))
-        .collect();
-    json!({
-        "operation": operation,
-        "request_id": request_id,
-        "channel": channel,
-        "from": from,
-        "template": template,
-        "sign": sign,
-        "call": **call,
-        "recipients": recipients,
-    })
-}
-
-/// What the carrier gets, one message for each recipient.
-fn outgoing(sending: Sending, channel: &ChannelId, sign: Option<&String>) -> Vec<Outgoing> {
-    let Sending { operation: _, from, template, recipients, call } = sending;
-    recipients
-        .into_iter()
-        .map(|recipient| Outgoing {
-            channel: channel.clone(),
-            from: from.clone(),
-            to: recipient.to,
-            template: template.clone(),
-            sign: sign.cloned(),
-            parameters: recipient.parameters,
-            call: Arc::clone(&call),
-        })
-        .collect()
-}
-
-/// The carrier took a message: that, and whose template it used.
-fn accepted(app: &App, message: &Outgoing, wamid: &str, time: Time) -> Event {
-    let channel = message.channel.clone();
-    Event::Message(MessageEvent {
-        number: message.from.clone(),
-        message: app.keys.hash(HashOf::Message, &channel, wamid.as_bytes()),
-        channel,
-        participant: Vec::new(),
-        time,
-        status: Some(Status::Accepted),
-        error: None,
-        pricing: None,
-        claim: Some(
-            Claim { source: Source::Send, template: message.template.clone(), campaign: None }
-                .into(),
-        ),
-    })
-}
-
-/// What the caller is told when the carrier took nothing.
+/// What the caller is told when a message was not taken.
 ///
-/// Which code the original has for a message that WhatsApp refuses at once is not known.
+/// Which code the original has for a message that WhatsApp refuses at once is not known; Meta's
+/// own code and words are in the message.
 pub(super) fn refused(why: Refused) -> ApiError {
-    let code = match why {
+    let code = match &why {
         Refused::Unavailable(_) => Code::ServiceUnavailable,
-        Refused::Rejected(_) => Code::MessageInvalid,
+        Refused::Rejected(_) | Refused::NotConnected => Code::MessageInvalid,
+        Refused::Graph(error) => match error.remedy() {
+            Remedy::Never => Code::MessageInvalid,
+            Remedy::SlowerNumber | Remedy::SlowerPair => Code::SystemLimitControl,
+            Remedy::Later | Remedy::Connection => Code::ServiceUnavailable,
+        },
     };
-    ApiError::caused(code, why)
+    match &why {
+        Refused::Graph(error) => {
+            let said = format!("{} ({})", code.message(), error.said());
+            ApiError::caused(Refusal::from(code).saying(said), why)
+        }
+        Refused::NotConnected => {
+            let said = format!("{} The channel is not connected with WhatsApp.", code.message());
+            ApiError::caused(Refusal::from(code).saying(said), why)
+        }
+        Refused::Unavailable(_) | Refused::Rejected(_) => ApiError::caused(code, why),
+    }
 }

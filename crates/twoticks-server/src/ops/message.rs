@@ -17,6 +17,7 @@ use twoticks_wire::webhook::sign::Sign;
 
 use super::arguments::{bounded, integer_in, required, text};
 use super::{Context, Parameter, optional};
+use crate::sending::Recipient;
 
 /// The longest text that a call hands on for all its recipients, in characters.
 pub(super) const TEXT_CHARS_MAX: usize = 4_096;
@@ -77,13 +78,6 @@ const SHAPES: [(&str, Fits); 3] = [
     ("ProductAction", is_product_action),
     ("FlowAction", is_flow_action),
 ];
-
-/// A recipient of a call, and what the call says of it alone.
-#[derive(Debug)]
-pub(super) struct Recipient {
-    pub(super) to: String,
-    pub(super) parameters: Map<String, Value>,
-}
 
 /// Only WhatsApp is carried.
 pub(super) fn check_channel_type(params: &Params) -> Result<(), Refusal> {
@@ -181,50 +175,48 @@ pub(super) fn sign(template: &Template) -> Option<Sign> {
     sign.encode().is_ok().then_some(sign)
 }
 
-impl Recipient {
-    /// Reads a recipient: `To`, `RecipientType`, `TemplateParams`, `Payload`, `ProductAction`,
-    /// `FlowAction`. The payload of each quick reply of the template gets its sign, so that a tap
-    /// without `context` still names its template (counting rule 5).
-    ///
-    /// # Errors
-    /// `MissingTo`, `InvalidParameter.ToOnlyNumeric`, `Invalid` + the name of what is wrong.
-    pub(super) fn read(
-        given: &Map<String, Value>,
-        template: Option<&TemplateRecord>,
-    ) -> Result<Self, Refusal> {
-        let mut parameters = Map::new();
-        let to = match given.get("To") {
-            Some(Value::String(to)) if !to.is_empty() => to.clone(),
-            // A caller's list may hold numbers where the documentation has texts.
-            Some(Value::Number(to)) => to.to_string(),
-            None | Some(Value::Null | Value::String(_)) => return Err(Refusal::missing("To")),
-            Some(_) => return Err(Refusal::invalid("To")),
-        };
-        match given.get("RecipientType") {
-            None | Some(Value::Null) => check_to(&to, "")?,
-            Some(Value::String(kind)) => {
-                check_to(&to, kind)?;
-                if !kind.is_empty() {
-                    parameters.insert("RecipientType".to_owned(), kind.as_str().into());
-                }
-            }
-            Some(_) => return Err(Refusal::invalid("RecipientType")),
-        }
-        for (name, fits) in SHAPES {
-            match given.get(name) {
-                None | Some(Value::Null) => {}
-                Some(value) if fits(value) => {
-                    parameters.insert(name.to_owned(), value.clone());
-                }
-                Some(_) => return Err(Refusal::invalid(name)),
+/// Reads a recipient: `To`, `RecipientType`, `TemplateParams`, `Payload`, `ProductAction`,
+/// `FlowAction`. The payload of each quick reply of the template gets its sign, so that a tap
+/// without `context` still names its template (counting rule 5).
+///
+/// # Errors
+/// `MissingTo`, `InvalidParameter.ToOnlyNumeric`, `Invalid` + the name of what is wrong.
+pub(super) fn recipient(
+    given: &Map<String, Value>,
+    template: Option<&TemplateRecord>,
+) -> Result<Recipient, Refusal> {
+    let mut parameters = Map::new();
+    let to = match given.get("To") {
+        Some(Value::String(to)) if !to.is_empty() => to.clone(),
+        // A caller's list may hold numbers where the documentation has texts.
+        Some(Value::Number(to)) => to.to_string(),
+        None | Some(Value::Null | Value::String(_)) => return Err(Refusal::missing("To")),
+        Some(_) => return Err(Refusal::invalid("To")),
+    };
+    match given.get("RecipientType") {
+        None | Some(Value::Null) => check_to(&to, "")?,
+        Some(Value::String(kind)) => {
+            check_to(&to, kind)?;
+            if !kind.is_empty() {
+                parameters.insert("RecipientType".to_owned(), kind.as_str().into());
             }
         }
-        let payloads = payloads(given.get("Payload"), template)?;
-        if !payloads.is_empty() {
-            parameters.insert("Payload".to_owned(), payloads.into());
-        }
-        Ok(Self { to, parameters })
+        Some(_) => return Err(Refusal::invalid("RecipientType")),
     }
+    for (name, fits) in SHAPES {
+        match given.get(name) {
+            None | Some(Value::Null) => {}
+            Some(value) if fits(value) => {
+                parameters.insert(name.to_owned(), value.clone());
+            }
+            Some(_) => return Err(Refusal::invalid(name)),
+        }
+    }
+    let payloads = payloads(given.get("Payload"), template)?;
+    if !payloads.is_empty() {
+        parameters.insert("Payload".to_owned(), payloads.into());
+    }
+    Ok(Recipient { to, parameters })
 }
 
 /// Digits, perhaps behind a `+`.
@@ -332,7 +324,7 @@ mod tests {
     use super::*;
 
     fn read(given: &Value) -> Result<Recipient, Refusal> {
-        Recipient::read(given.as_object().unwrap(), None)
+        recipient(given.as_object().unwrap(), None)
     }
 
     fn template(quick_replies: usize) -> TemplateRecord {
@@ -415,7 +407,7 @@ mod tests {
     #[test]
     fn every_quick_reply_carries_the_sign_and_the_callers_own_payload() {
         let given = json!({"To": "8613900005678", "Payload": ["mine"]});
-        let signed = Recipient::read(given.as_object().unwrap(), Some(&template(2))).unwrap();
+        let signed = recipient(given.as_object().unwrap(), Some(&template(2))).unwrap();
         assert_eq!(signed.parameters["Payload"], json!(["tt1:1100:en|mine", "tt1:1100:en"]));
         let plain = read(&given).unwrap();
         assert_eq!(plain.parameters["Payload"], json!(["mine"]));

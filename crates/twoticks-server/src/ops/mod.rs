@@ -10,7 +10,9 @@ mod dispatch;
 mod enable_whatsapp_roi_metric;
 mod get_chatapp_phone_number_metric;
 mod get_chatapp_template_metric;
+mod list_chatapp_template;
 mod message;
+mod query_chatapp_phone_numbers;
 mod range;
 mod send_chatapp_mass_message;
 mod send_chatapp_message;
@@ -35,6 +37,8 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<enable_whatsapp_roi_metric::Enable>(),
     entry::<get_chatapp_phone_number_metric::Get>(),
     entry::<get_chatapp_template_metric::Get>(),
+    entry::<list_chatapp_template::List>(),
+    entry::<query_chatapp_phone_numbers::Get>(),
     entry::<send_chatapp_message::Send>(),
     entry::<send_chatapp_mass_message::Send>(),
 ];

@@ -6,16 +6,18 @@ use serde_json::Value;
 use twoticks_wire::code::{Code, Refusal};
 
 use super::arguments::required;
-use super::dispatch::{Sending, dispatch, refused};
-use super::message::{self, Recipient, check_channel_type, handed_on, sender};
+use super::dispatch::{Asked, Dispatched, dispatch, refused};
+use super::message::{self, check_channel_type, handed_on, recipient, sender};
 use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field};
 use crate::api_error::ApiError;
+use crate::carrier::Refused;
+use crate::sending::{Outcome, Recipient};
 
 /// How many recipients one call may have.
 const RECIPIENTS_MAX: usize = 1_000;
 
-pub(super) struct Send(Sending);
+pub(super) struct Send(Asked);
 
 impl Operation for Send {
     const NAME: &'static str = "SendChatappMassMessage";
@@ -67,30 +69,36 @@ impl Operation for Send {
         let recipients: Result<Vec<Recipient>, Refusal> = list
             .iter()
             .map(|item| match item {
-                Value::Object(item) => Recipient::read(item, Some(&template)),
+                Value::Object(item) => recipient(item, Some(&template)),
                 _ => Err(Refusal::invalid("SenderList")),
             })
             .collect();
-        Ok(Self(Sending {
+        Ok(Self(Asked {
             operation: Self::NAME,
             from,
             template: Some(template.identity()),
             recipients: recipients?,
             call: Arc::new(call),
+            waits: false,
         }))
     }
 
     /// Recipients that the carrier refused are in the listing; only if it refused all of them is
     /// the call itself refused.
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
-        let dispatched = dispatch(context, self.0).await?;
-        if dispatched.answers.iter().any(Result::is_ok) {
-            let id = Value::from(dispatched.group);
-            return Ok(Answer::from_iter([("GroupMessageId".to_owned(), id)]));
-        }
-        match dispatched.answers.into_iter().find_map(Result::err) {
-            Some(why) => Err(refused(why)),
-            None => Err(Code::InternalError.into()),
+        let Dispatched { group, outcomes } = dispatch(context, self.0).await?;
+        let refusals = outcomes.into_iter().map(|outcome| match outcome {
+            Some(Outcome::Refused(why)) => Some(why),
+            Some(Outcome::Taken(_) | Outcome::Unknown(_)) | None => None,
+        });
+        let all_refused: Option<Vec<Refused>> = refusals.collect();
+        match all_refused.map(|all| all.into_iter().next()) {
+            Some(Some(why)) => Err(refused(why)),
+            Some(None) => Err(Code::InternalError.into()),
+            None => {
+                let id = Value::from(group);
+                Ok(Answer::from_iter([("GroupMessageId".to_owned(), id)]))
+            }
         }
     }
 }

@@ -8,11 +8,12 @@ use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::params::Params;
 
 use super::arguments::{bounded, object, required, text};
-use super::dispatch::{Sending, dispatch, refused};
-use super::message::{self, Recipient, check_channel_type, handed_on, sender};
+use super::dispatch::{Asked, Dispatched, dispatch, refused};
+use super::message::{self, check_channel_type, handed_on, recipient, sender};
 use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field, optional};
 use crate::api_error::ApiError;
+use crate::sending::Outcome;
 
 /// What a free-form message can be, and the member that its `Content` has to have.
 ///
@@ -34,7 +35,7 @@ const MESSAGE_TYPES: &[(&str, Option<(&str, Code)>)] = &[
 ];
 const TYPING_INDICATOR: &str = "typing_indicator";
 
-pub(super) struct Send(Sending);
+pub(super) struct Send(Asked);
 
 impl Operation for Send {
     const NAME: &'static str = "SendChatappMessage";
@@ -73,7 +74,8 @@ impl Operation for Send {
     const RETURNS: &'static [Field] = &[field(
         "MessageId",
         "string",
-        "The id under which the message's statuses come: its wamid.",
+        "The id under which the message's statuses come: its wamid; ours if WhatsApp has not \
+         said it yet, and then `twoticks message list --group ID` has the wamid later.",
     )];
     const QPS: u32 = 250;
     const NEEDS_ISV_CODE: bool = false;
@@ -99,23 +101,26 @@ impl Operation for Send {
             }
             _ => return Err(Refusal::invalid("Type").into()),
         };
-        let recipient = Recipient::read(&members(params)?, template.as_deref())?;
-        Ok(Self(Sending {
+        let recipient = recipient(&members(params)?, template.as_deref())?;
+        Ok(Self(Asked {
             operation: Self::NAME,
             from,
             template: template.as_deref().map(TemplateRecord::identity),
             recipients: vec![recipient],
             call: Arc::new(call),
+            waits: true,
         }))
     }
 
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
-        let dispatched = dispatch(context, self.0).await?;
-        match dispatched.answers.into_iter().next() {
-            Some(Ok(wamid)) => Ok(Answer::from_iter([("MessageId".to_owned(), wamid.into())])),
-            Some(Err(why)) => Err(refused(why)),
-            None => Err(Code::InternalError.into()),
-        }
+        let Dispatched { group, outcomes } = dispatch(context, self.0).await?;
+        let id = match outcomes.into_iter().next().flatten() {
+            Some(Outcome::Taken(wamid)) => wamid,
+            Some(Outcome::Refused(why)) => return Err(refused(why)),
+            // It goes on by itself, or nobody knows: whoever sent it again might send it twice.
+            Some(Outcome::Unknown(_)) | None => group,
+        };
+        Ok(Answer::from_iter([("MessageId".to_owned(), id.into())]))
     }
 }
 

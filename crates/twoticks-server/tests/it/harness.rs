@@ -26,12 +26,13 @@ use twoticks_server::carrier::{Carrier, LocalCarrier};
 use twoticks_server::rehearsal::Rehearsal;
 use twoticks_server::run;
 use twoticks_server::settings::Settings;
-use twoticks_store::directory::Directory;
 use twoticks_store::directory::memory::MemoryDirectory;
+use twoticks_store::directory::{Change, Directory};
 use twoticks_store::error::Error;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
 use twoticks_store::memory::MemoryLedger;
+use twoticks_store::outbox::Outbox;
 use twoticks_wire::signature::Algorithm;
 use twoticks_wire::signature::sign::{Call, SecretKey, SignedCall, Signer, sign_v1, sign_v3};
 
@@ -62,6 +63,10 @@ pub(crate) struct Made {
     pub(crate) carrier: Arc<dyn Carrier>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) is_demo: bool,
+    /// What waits to be sent; in memory if it is not given.
+    pub(crate) outbox: Option<Outbox>,
+    /// Made to the directory before it serves.
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Default for Made {
@@ -71,6 +76,8 @@ impl Default for Made {
             carrier: Arc::new(LocalCarrier),
             ledger: Arc::new(MemoryLedger::new()),
             is_demo: false,
+            outbox: None,
+            changes: Vec::new(),
         }
     }
 }
@@ -133,10 +140,11 @@ impl Server {
     pub(crate) async fn start_with(made: Made) -> Self {
         let log = Log::default();
         let logging = tracing::subscriber::set_default(log.clone());
-        let Made { settings, carrier, ledger, is_demo } = made;
+        let Made { settings, carrier, ledger, is_demo, outbox, changes } = made;
         let clock = Arc::new(ManualClock::new(NOON));
         let directory = Arc::new(MemoryDirectory::new());
         directory.change(tenants::everything()).await.unwrap();
+        directory.change(changes).await.unwrap();
         let surroundings = Surroundings {
             clock: clock.clone(),
             keys: Arc::new(Keys::from_bytes([7; 32])),
@@ -145,7 +153,11 @@ impl Server {
             carrier,
         };
         let rehearsal = is_demo.then(|| Arc::new(Demo) as Arc<dyn Rehearsal>);
-        let app = Arc::new(App { rehearsal, ..App::new(settings, surroundings) });
+        let app = App { rehearsal, ..App::new(settings, surroundings) };
+        let app = Arc::new(match outbox {
+            Some(outbox) => app.keeping(outbox),
+            None => app,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel();

@@ -13,6 +13,7 @@
 mod access;
 mod calls;
 mod facts;
+mod graph;
 mod harness;
 mod protocol;
 mod sending;

@@ -93,7 +93,7 @@ async fn a_send_is_in_the_journal_before_the_carrier_has_it_and_again_behind() {
     assert_eq!(wanted["recipients"][0]["parameters"]["TemplateParams"], json!({"name": "王"}));
     assert_eq!(wanted["call"]["TaskId"], "task-1");
     let listing = body(&entries[1]);
-    let told = json!([{"to": TO, "message_id": format!("wamid.{TO}")}]);
+    let told = json!([{"place": 0, "to": TO, "message_id": format!("wamid.{TO}")}]);
     assert_eq!(listing["recipients"], told);
     let [Event::Message(event)] = entries[1].batch.events.as_slice() else { panic!("one event") };
     assert_eq!(event.status, Some(Status::Accepted));

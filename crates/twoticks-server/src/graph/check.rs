@@ -1,0 +1,168 @@
+//! What a channel's connection with WhatsApp lacks, in plain words, each with what would do.
+
+use serde_json::Value;
+use twoticks_core::clock::{DAY, Time};
+use twoticks_store::directory::model::Channel;
+use twoticks_store::directory::names::Secret;
+
+use super::{CallError, Graph};
+use crate::app::App;
+
+/// What a token has to be allowed to do.
+const SCOPES: [(&str, &str); 2] = [
+    ("whatsapp_business_management", "numbers, templates and analytics cannot be read"),
+    ("whatsapp_business_messaging", "nothing can be sent, and no messages are told of"),
+];
+/// A token that ends sooner than this is told of.
+const TOKEN_DAYS: i64 = 14;
+
+/// What was found out about a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The app that the token is of.
+    pub app_id: Option<String>,
+    /// When the token ends; `None` if it does not, or is not known to.
+    pub token_ends: Option<Time>,
+    /// Where webhooks go, if it is not where the app says.
+    pub callback: Option<String>,
+    /// What is wrong, each with what would do.
+    pub problems: Vec<String>,
+}
+
+/// What a check is made with.
+pub(super) struct Subject<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) waba_id: &'a str,
+    pub(super) token: &'a Secret,
+    pub(super) app_secret: Option<&'a Secret>,
+    pub(super) now: Time,
+}
+
+/// Looks at the connection of a channel, and changes nothing.
+///
+/// # Errors
+/// [`CallError`] if the Graph API cannot be asked at all; what it refuses is among the problems.
+pub async fn check(app: &App, channel: &Channel) -> Result<Found, CallError> {
+    let Some(connection) = &channel.connection else { return Ok(Found::default()) };
+    let Some(waba_id) = &channel.waba_id else {
+        let problem = "no WhatsApp Business account is named; connect it with --waba-id";
+        return Ok(Found { problems: vec![problem.to_owned()], ..Found::default() });
+    };
+    let subject = Subject {
+        graph: app.dispatcher.graph(app)?,
+        waba_id: waba_id.as_str(),
+        token: &connection.access_token,
+        app_secret: channel.app_secrets.last(),
+        now: app.clock.now(),
+    };
+    subject.look().await
+}
+
+impl Subject<'_> {
+    pub(super) async fn look(&self) -> Result<Found, CallError> {
+        let mut found = Found::default();
+        self.look_at_token(&mut found).await?;
+        if found.problems.is_empty() {
+            self.look_at_app_secret(&mut found).await?;
+            self.look_at_subscription(&mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn look_at_token(&self, found: &mut Found) -> Result<(), CallError> {
+        let query = [("input_token", self.token.expose())];
+        let said = match self.graph.get(self.token, "debug_token", &query).await {
+            Ok(said) => said,
+            Err(CallError::Refused { error, .. }) => {
+                found.problems.push(format!("the access token is refused: {error}"));
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+        };
+        let data = said.get("data").unwrap_or(&Value::Null);
+        found.app_id = data.get("app_id").and_then(text_or_number);
+        if data.get("is_valid").is_some_and(|valid| *valid == false) {
+            let problem = "the access token is not valid any more; make one of a system user";
+            found.problems.push(problem.to_owned());
+            return Ok(());
+        }
+        // 0: it does not end.
+        let ends = data.get("expires_at").and_then(Value::as_i64).filter(|ends| *ends > 0);
+        found.token_ends = ends.map(|seconds| Time(seconds.saturating_mul(1_000)));
+        if let Some(ends) = found.token_ends {
+            let days = ends.0.saturating_sub(self.now.0).div_euclid(DAY);
+            if days < TOKEN_DAYS {
+                found.problems.push(format!(
+                    "the access token ends in {days} days; one of a system user does not end"
+                ));
+            }
+        }
+        let scopes = data.get("scopes").and_then(Value::as_array);
+        for (scope, without) in SCOPES {
+            let has = |scopes: &Vec<Value>| scopes.iter().any(|known| known == scope);
+            if scopes.is_some_and(|scopes| !has(scopes)) {
+                let problem = format!("the access token lacks `{scope}`: {without}");
+                found.problems.push(problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// The app's own token is its id and secret: it is taken if the secret is the right one.
+    async fn look_at_app_secret(&self, found: &mut Found) -> Result<(), CallError> {
+        let (Some(app_id), Some(secret)) = (&found.app_id, self.app_secret) else { return Ok(()) };
+        let Ok(own) = Secret::new(&format!("{app_id}|{}", secret.expose())) else { return Ok(()) };
+        let query = [("input_token", self.token.expose())];
+        match self.graph.get(&own, "debug_token", &query).await {
+            Ok(_) => Ok(()),
+            Err(CallError::Refused { error, .. }) => {
+                found.problems.push(format!(
+                    "the app secret is not that of the app {app_id} ({error}): webhooks will be \
+                     refused; take it from the app's settings"
+                ));
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn look_at_subscription(&self, found: &mut Found) -> Result<(), CallError> {
+        let path = format!("{}/subscribed_apps", self.waba_id);
+        let said = match self.graph.get(self.token, &path, &[]).await {
+            Ok(said) => said,
+            Err(CallError::Refused { error, .. }) => {
+                found.problems.push(format!("the subscriptions cannot be read: {error}"));
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+        };
+        let apps =
+            said.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let id = |app: &Value| {
+            let data = app.get("whatsapp_business_api_data").unwrap_or(app);
+            data.get("id").and_then(text_or_number)
+        };
+        // Without the app's id any subscription may be its own.
+        let own = apps.iter().find(|app| found.app_id.is_none() || id(app) == found.app_id);
+        let Some(own) = own else {
+            found.problems.push(
+                "the app is not subscribed to the WhatsApp Business account: no webhook comes; \
+                 connect with --callback-url"
+                    .to_owned(),
+            );
+            return Ok(());
+        };
+        let callback = own.get("override_callback_uri").and_then(Value::as_str);
+        found.callback = callback.map(str::to_owned);
+        Ok(())
+    }
+}
+
+/// An id, which may be a number where the documentation has a text.
+pub(super) fn text_or_number(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}

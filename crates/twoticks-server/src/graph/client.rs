@@ -1,0 +1,270 @@
+//! Calls to the Graph API: HTTP there, a value or a reason back.
+//!
+//! What always holds: a token travels in a header, never in an address, so that no log has it; an
+//! answer is read up to [`ANSWER_BYTES_MAX`]; whether a request that failed may have been done is
+//! told apart from whether it was not.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, Url};
+use serde_json::Value;
+use twoticks_store::directory::names::Secret;
+use twoticks_wire::graph::error::GraphError;
+
+use crate::settings;
+
+/// The longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How long opening a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How many pages of a list are read, at the most.
+const PAGES_MAX: usize = 200;
+
+/// Calls the Graph API.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    http: Client,
+    root: Url,
+    /// With the version.
+    base: Url,
+}
+
+/// Why a call has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The request never left: nothing was done.
+    #[error("the Graph API cannot be reached: {0}")]
+    NotSent(String),
+    /// The request left and no answer of Graph's own came: it is not known whether it was done.
+    #[error("the Graph API did not answer: {0}")]
+    NoAnswer(String),
+    /// It was not done.
+    #[error("{error}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What it said.
+        error: GraphError,
+    },
+}
+
+impl CallError {
+    /// What was said, if Graph said something.
+    #[must_use]
+    pub fn graph(&self) -> Option<&GraphError> {
+        match self {
+            Self::Refused { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The client cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("no calls to the Graph API can be made: {0}")]
+pub struct Unusable(String);
+
+/// HTTP with TLS, without redirects.
+///
+/// # Errors
+/// If the certificates of the system cannot be had.
+pub(crate) fn http(within: Duration) -> Result<Client, Unusable> {
+    // Whoever came first has installed the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_WITHIN.min(within))
+        .timeout(within)
+        .user_agent(concat!("twoticks/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| Unusable(words(&error)))
+}
+
+/// What failed, without the address, which may have a secret in it.
+pub(crate) fn words(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let last = causes.last().map(ToString::to_string);
+    match (error.is_timeout(), last) {
+        (true, _) => "it took too long".to_owned(),
+        (false, Some(cause)) => cause,
+        (false, None) => "the request failed".to_owned(),
+    }
+}
+
+impl Graph {
+    /// Calls where `settings` say.
+    ///
+    /// # Errors
+    /// [`Unusable`].
+    pub fn new(settings: &settings::Graph) -> Result<Self, Unusable> {
+        let http = http(Duration::from_secs(u64::from(settings.timeout_seconds)))?;
+        let address = |text: String| {
+            let parsed = Url::parse(&text);
+            parsed.map_err(|why| Unusable(format!("`{text}` is no address: {why}")))
+        };
+        let root = settings.url.trim_end_matches('/');
+        let base = address(format!("{root}/{}/", settings.version))?;
+        Ok(Self { http, root: address(format!("{root}/"))?, base })
+    }
+
+    /// HTTP, for whoever hands on a request as it is.
+    pub(crate) fn http(&self) -> &Client {
+        &self.http
+    }
+
+    /// Where the API begins, before its version.
+    pub(crate) fn root(&self) -> &Url {
+        &self.root
+    }
+
+    /// The address of `path`, such as `1234/messages`.
+    pub(crate) fn address(&self, path: &str) -> Result<Url, CallError> {
+        self.base.join(path).map_err(|why| CallError::NotSent(format!("`{path}`: {why}")))
+    }
+
+    /// The answer to a GET.
+    ///
+    /// # Errors
+    /// [`CallError`]; so for all calls.
+    pub async fn get(
+        &self,
+        token: &Secret,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, CallError> {
+        self.call(Method::GET, token, self.address(path)?, query, None).await
+    }
+
+    /// The answer to a POST with a JSON body.
+    ///
+    /// # Errors
+    /// See [`Graph::get`].
+    pub async fn post(
+        &self,
+        token: &Secret,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, CallError> {
+        self.call(Method::POST, token, self.address(path)?, query, body).await
+    }
+
+    /// The answer to a DELETE.
+    ///
+    /// # Errors
+    /// See [`Graph::get`].
+    pub async fn delete(
+        &self,
+        token: &Secret,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, CallError> {
+        self.call(Method::DELETE, token, self.address(path)?, query, None).await
+    }
+
+    /// Everything in a list of several pages, in its order.
+    ///
+    /// # Errors
+    /// See [`Graph::get`]; also if there are more than [`PAGES_MAX`] pages, or one leads back.
+    pub async fn list(
+        &self,
+        token: &Secret,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<Value>, CallError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let mut query = query.to_vec();
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let mut page = self.get(token, path, &query).await?;
+            let next = page.pointer("/paging/next").is_some_and(Value::is_string);
+            let cursor = page.pointer("/paging/cursors/after").and_then(Value::as_str);
+            let cursor = cursor.map(str::to_owned);
+            if let Some(Value::Array(data)) = page.get_mut("data").map(Value::take) {
+                all.extend(data);
+            }
+            if !next || cursor.is_none() || cursor == after {
+                return Ok(all);
+            }
+            after = cursor;
+        }
+        Err(CallError::NoAnswer(format!("`{path}` has more than {PAGES_MAX} pages")))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        token: &Secret,
+        address: Url,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, CallError> {
+        let mut request = self.http.request(method, address).bearer_auth(token.expose());
+        if !query.is_empty() {
+            request = request.query(query);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() || error.is_builder() {
+                CallError::NotSent(words(&error))
+            } else {
+                CallError::NoAnswer(words(&error))
+            }
+        })?;
+        let status = response.status().as_u16();
+        judge(status, &read(response).await?)
+    }
+}
+
+/// The body of an answer.
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, CallError> {
+    let status = response.status().as_u16();
+    let broken = |why: String| CallError::NoAnswer(format!("the answer (status {status}) {why}"));
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| broken(format!("broke off: {}", words(&error))))?
+    {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(broken(format!("is longer than {ANSWER_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What an answer says: by its body before its status.
+fn judge(status: u16, body: &[u8]) -> Result<Value, CallError> {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    if let Some(error) = parsed.as_ref().and_then(GraphError::of) {
+        return Err(CallError::Refused { status, error });
+    }
+    match parsed {
+        Some(value) if (200..300).contains(&status) => Ok(value),
+        // Who answers like this is not Graph: something on the way, before or behind it.
+        _ => Err(CallError::NoAnswer(format!("status {status} without an answer of its own"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_judged_by_its_body_first() {
+        let code = |status, body: &str| match judge(status, body.as_bytes()) {
+            Ok(value) => value.to_string(),
+            Err(CallError::Refused { status, error }) => format!("{status} {}", error.code),
+            Err(other) => other.to_string(),
+        };
+        assert_eq!(code(200, r#"{"success":true}"#), r#"{"success":true}"#);
+        assert_eq!(code(200, r#"{"error":{"code":131000}}"#), "200 131000");
+        assert_eq!(code(500, r#"{"error":{"code":2}}"#), "500 2");
+        for (status, body) in [(502, "<html>"), (200, "<html>"), (500, "{}"), (204, "")] {
+            let said = code(status, body);
+            assert!(said.contains(&format!("status {status} without")), "{said}");
+        }
+    }
+}

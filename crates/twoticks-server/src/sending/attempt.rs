@@ -1,0 +1,250 @@
+//! One message, handed to the Graph API once: what is asked, and what comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing::{error, warn};
+use twoticks_core::clock::SECOND;
+use twoticks_core::event::{ButtonKind, Category};
+use twoticks_core::ids::Text;
+use twoticks_store::directory::Change;
+use twoticks_store::directory::PROBLEMS_MAX;
+use twoticks_store::directory::model::Channel;
+use twoticks_store::directory::names::Secret;
+use twoticks_store::ledger::{Batch, Kind};
+use twoticks_wire::graph::definition::Definition;
+use twoticks_wire::graph::error::{GraphError, Remedy};
+use twoticks_wire::graph::message;
+
+use super::{Outcome, Ticket, accepted, listing};
+use crate::app::App;
+use crate::carrier::{Outgoing, Refused};
+use crate::graph::CallError;
+
+/// How many times what may work later is tried, at the most.
+const TRIES_MAX: u32 = 12;
+/// How many times a pair that is too fast is tried: the last time after 4^5 s.
+const PAIR_TRIES_MAX: u32 = 5;
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(1_024);
+/// How long what became of a message waits for a ledger that is busy: nobody tells it again.
+const BUSY_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What came of an attempt.
+pub(super) enum Landed {
+    /// It has ended, and the journal knows how.
+    Over,
+    /// It waits again.
+    Again { ticket: Ticket, after: Duration },
+    /// It waits again, and the number has to slow down.
+    Slower { ticket: Ticket },
+    /// It waits again, and nothing of the channel goes until its connection was put right: until
+    /// it has another token than this, if it is that.
+    Halted { ticket: Ticket, token: Option<Secret> },
+}
+
+/// What a message is asked with.
+struct Asked {
+    token: Secret,
+    path: String,
+    body: Value,
+}
+
+/// Hands a message over. It is begun in the outbox already.
+pub(super) async fn attempt(app: Arc<App>, mut ticket: Ticket) -> Landed {
+    ticket.tries += 1;
+    let waited = app.clock.now().0.saturating_sub(ticket.group.at.0);
+    let hours = app.settings.graph.waiting_hours;
+    if waited > i64::from(hours) * 3_600 * SECOND {
+        let why = format!("it has waited for more than {hours} hours (graph.waiting_hours)");
+        return over(&app, ticket, Outcome::Refused(Refused::Rejected(why))).await;
+    }
+    let asked = match asked(&app, &ticket.message) {
+        Ok(asked) => asked,
+        Err(why) => {
+            return over(&app, ticket, Outcome::Refused(Refused::Rejected(why))).await;
+        }
+    };
+    let graph = match app.dispatcher.graph(&app) {
+        Ok(graph) => graph,
+        Err(error) => return again(&app, ticket, &error.to_string(), TRIES_MAX, 2).await,
+    };
+    let answer = graph.post(&asked.token, &asked.path, &[], Some(&asked.body)).await;
+    match answer {
+        Ok(answer) => {
+            let outcome = match message::wamid(&answer) {
+                Some(wamid) => Outcome::Taken(wamid.to_owned()),
+                None if message::is_done(&answer) => Outcome::Taken(ticket.group.name.clone()),
+                None => Outcome::Unknown("the answer names no message".to_owned()),
+            };
+            over(&app, ticket, outcome).await
+        }
+        // It never left: as often as the time it may wait allows.
+        Err(CallError::NotSent(why)) => again(&app, ticket, &why, u32::MAX, 2).await,
+        Err(CallError::NoAnswer(why)) => over(&app, ticket, Outcome::Unknown(why)).await,
+        Err(CallError::Refused { error, .. }) => {
+            let refused = |ticket, error| async {
+                over(&app, ticket, Outcome::Refused(Refused::Graph(error))).await
+            };
+            match error.remedy() {
+                Remedy::Never => refused(ticket, error).await,
+                Remedy::Later if ticket.tries >= TRIES_MAX => refused(ticket, error).await,
+                Remedy::Later => again(&app, ticket, &error.to_string(), TRIES_MAX, 2).await,
+                Remedy::SlowerPair if ticket.tries >= PAIR_TRIES_MAX => {
+                    refused(ticket, error).await
+                }
+                Remedy::SlowerPair => {
+                    again(&app, ticket, &error.to_string(), PAIR_TRIES_MAX, 4).await
+                }
+                Remedy::SlowerNumber => {
+                    put_back(&app, &ticket).await;
+                    Landed::Slower { ticket }
+                }
+                Remedy::Connection => {
+                    put_back(&app, &ticket).await;
+                    note_problem(&app, &ticket, &error).await;
+                    let is_token = matches!(error.code, 0 | 190);
+                    Landed::Halted { ticket, token: is_token.then_some(asked.token) }
+                }
+            }
+        }
+    }
+}
+
+/// Where to, with what, under whose token.
+fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
+    let snapshot = app.directory.snapshot();
+    let channel = snapshot.channel(&outgoing.channel);
+    let connection = channel.and_then(|channel| channel.connection.as_ref());
+    let connection = connection.ok_or("the channel is not connected any more")?;
+    let number = snapshot.number(&outgoing.from);
+    let number = number.filter(|number| number.channel == outgoing.channel);
+    let number = number.ok_or("the channel does not have the number any more")?;
+    let template = match &outgoing.template {
+        None => None,
+        Some(template) => {
+            let known = snapshot.template(&outgoing.channel, &template.code, &template.language);
+            let record = known.ok_or("the template is not there any more")?;
+            Some(record)
+        }
+    };
+    let definition = match template.and_then(|record| record.graph.as_ref()) {
+        Some(graph) => {
+            let read = Definition::parse(&graph.components, graph.named);
+            Some(read.map_err(|why| format!("what is known of the template: {why}"))?)
+        }
+        None => None,
+    };
+    let buttons = template.iter().flat_map(|record| record.buttons.iter().enumerate());
+    let quick_replies = buttons.filter(|(_, button)| button.kind == ButtonKind::QuickReply);
+    let quick_replies: Vec<usize> = quick_replies.map(|(index, _)| index).collect();
+    let message = message::Message {
+        to: &outgoing.to,
+        template: template.map(|record| message::Template {
+            name: record.name.as_str(),
+            language: record.language.as_str(),
+            definition: definition.as_ref(),
+            quick_replies: &quick_replies,
+        }),
+        sign: outgoing.sign.as_deref(),
+        parameters: &outgoing.parameters,
+        call: &outgoing.call,
+    };
+    let body = message.body().map_err(|unfit| unfit.to_string())?;
+    let is_marketing = template.is_some_and(|record| record.category == Category::Marketing);
+    let edge = match connection.marketing_messages && is_marketing {
+        true => "marketing_messages",
+        false => "messages",
+    };
+    let path = format!("{}/{edge}", number.phone_number_id);
+    Ok(Asked { token: connection.access_token.clone(), path, body })
+}
+
+/// It waits again, each time `base` times as long, unless it was tried `most` times.
+async fn again(app: &Arc<App>, ticket: Ticket, why: &str, most: u32, base: u32) -> Landed {
+    if ticket.tries >= most {
+        let refused = Refused::Unavailable(why.to_owned());
+        return over(app, ticket, Outcome::Refused(refused)).await;
+    }
+    put_back(app, &ticket).await;
+    let first = Duration::from_millis(u64::from(app.settings.graph.retry_ms));
+    let times = base.saturating_pow(ticket.tries.saturating_sub(1).min(10));
+    Landed::Again { ticket, after: first.saturating_mul(times).min(PAUSE_MAX) }
+}
+
+async fn put_back(app: &App, ticket: &Ticket) {
+    let group = &ticket.group;
+    let outbox = app.dispatcher.outbox();
+    if let Err(why) = outbox.put_back(&group.channel, &group.name, vec![ticket.place]).await {
+        // After a crash it would be taken for one whose outcome is not known: it is not sent twice.
+        warn!(error = &why as &dyn std::error::Error, "a send that waits again is not noted");
+    }
+}
+
+/// Writes down what became of it, in the journal and then in the outbox; then says so.
+async fn over(app: &Arc<App>, ticket: Ticket, outcome: Outcome) -> Landed {
+    let Ticket { group, place, message, tries: _, answer } = ticket;
+    if let Err(why) = keep(app, &group, place, &message, &outcome).await {
+        error!(
+            error = &why as &dyn std::error::Error,
+            channel.id = %group.channel,
+            "what became of a message is not kept; the next start asks for it"
+        );
+    }
+    // Whoever has gone away does not wait for it.
+    drop(answer.map(|answer| answer.send(outcome)));
+    Landed::Over
+}
+
+/// What became of a message, in the journal and then in the outbox.
+///
+/// # Errors
+/// What the ledger or the outbox says.
+pub(super) async fn keep(
+    app: &App,
+    group: &super::Group,
+    place: u32,
+    message: &Outgoing,
+    outcome: &Outcome,
+) -> Result<(), twoticks_store::error::Error> {
+    let now = app.clock.now();
+    let events = match outcome {
+        Outcome::Taken(wamid) => vec![accepted(app, message, wamid, now)],
+        Outcome::Refused(_) | Outcome::Unknown(_) => Vec::new(),
+    };
+    let recipients = [listing::told(place, &message.to, outcome)];
+    let body = json!({
+        "operation": group.operation, "group": group.name, "recipients": recipients,
+    });
+    let batch = Batch {
+        kind: Kind::Accepted,
+        accepted: now,
+        origin: group.operation.clone(),
+        channel: Some(group.channel.clone()),
+        group: Some(group.name.clone()),
+        events,
+        dead: Vec::new(),
+        resolves: None,
+        body: body.to_string().into_bytes(),
+    };
+    app.insist(batch, BUSY_PATIENCE).await?;
+    app.dispatcher.outbox().end(&group.channel, &group.name, vec![place]).await
+}
+
+/// Puts what is wrong with a connection where people look: into the channel.
+async fn note_problem(app: &App, ticket: &Ticket, error: &GraphError) {
+    let snapshot = app.directory.snapshot();
+    let Some(known) = snapshot.channel(&ticket.group.channel) else { return };
+    let problem = Text::lossy(&error.to_string());
+    let mut channel = Channel::clone(known);
+    let Some(connection) = &mut channel.connection else { return };
+    if connection.problems.contains(&problem) || connection.problems.len() >= PROBLEMS_MAX {
+        return;
+    }
+    connection.problems.push(problem);
+    connection.checked = Some(app.clock.now());
+    if let Err(why) = app.directory.change(vec![Change::UpdateChannel(channel)]).await {
+        warn!(error = &why as &dyn std::error::Error, "a connection's problem is not kept");
+    }
+}

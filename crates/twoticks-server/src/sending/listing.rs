@@ -1,0 +1,74 @@
+//! What is said of the recipients of a group: to people, and to a start that goes on with it.
+
+use serde_json::{Value, json};
+use twoticks_core::ids::ChannelId;
+use twoticks_store::ledger::{Entry, Kind};
+
+use super::{Outcome, Sending};
+use crate::carrier::Refused;
+
+/// What became of one recipient, as the journal keeps it.
+pub(crate) fn told(place: u32, to: &str, outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Taken(wamid) => json!({"place": place, "to": to, "message_id": wamid}),
+        Outcome::Refused(why) => {
+            let mut told = json!({"place": place, "to": to, "refused": why.to_string()});
+            if let (Refused::Graph(error), Some(fields)) = (why, told.as_object_mut()) {
+                fields.insert("refused".to_owned(), error.said().into());
+                fields.insert("code".to_owned(), error.code.into());
+            }
+            told
+        }
+        Outcome::Unknown(why) => json!({"place": place, "to": to, "unknown": why}),
+    }
+}
+
+/// The recipients that an entry says what became of: each as it was told.
+pub(super) fn of(entry: &Entry) -> Vec<Value> {
+    if entry.batch.kind != Kind::Accepted {
+        return Vec::new();
+    }
+    let body: Value = serde_json::from_slice(&entry.batch.body).unwrap_or_default();
+    body.get("recipients").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// The place of a recipient in its group. Entries of before there were places have all recipients
+/// in their order.
+pub(super) fn place(index: usize, told: &Value) -> Option<usize> {
+    match told.get("place") {
+        Some(place) => place.as_u64().and_then(|place| usize::try_from(place).ok()),
+        None => Some(index),
+    }
+}
+
+/// Every recipient of a group, in their order: what became of it, or that it waits.
+pub(crate) fn recipients(channel: &ChannelId, entries: &[Entry]) -> Vec<Value> {
+    let mut listed: Vec<Option<Value>> = Vec::new();
+    for entry in entries {
+        for (index, mut told) in of(entry).into_iter().enumerate() {
+            let Some(place) = place(index, &told) else { continue };
+            if let Some(fields) = told.as_object_mut() {
+                fields.remove("place");
+                fields.insert("channel".to_owned(), channel.as_str().into());
+                fields.insert("accepted".to_owned(), entry.batch.accepted.0.into());
+            }
+            listed.resize(listed.len().max(place.saturating_add(1)), None);
+            if let Some(slot) = listed.get_mut(place) {
+                *slot = Some(told);
+            }
+        }
+    }
+    let asked = entries.iter().find(|entry| entry.batch.kind == Kind::Send);
+    let asked: Option<Sending> =
+        asked.and_then(|entry| serde_json::from_slice(&entry.batch.body).ok());
+    let waiting = asked.map(|asked| asked.recipients).unwrap_or_default();
+    listed.resize(listed.len().max(waiting.len()), None);
+    let mut waiting = waiting.into_iter();
+    listed
+        .into_iter()
+        .filter_map(|told| {
+            let waits = waiting.next();
+            told.or_else(|| Some(json!({"to": waits?.to, "waits": true, "channel": channel})))
+        })
+        .collect()
+}

@@ -1,0 +1,312 @@
+//! Sends that wait: which recipients of which groups are still to be handed to the carrier.
+//!
+//! What is to be said to whom is in the ledger's journal, under the group; here is only how far
+//! each group is, in a journal of its own ([`crate::journal`]), so that it is small and read whole
+//! at a start. A recipient waits, is begun, and ends. What always holds: a recipient is begun on
+//! disk before the carrier hears of it, so that after a crash it is known whose outcome is not;
+//! one that has ended never begins again; what has ended for all is trimmed. To add a step, add a
+//! variant to [`Record`], at the end: records are stored.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use twoticks_core::clock::Time;
+use twoticks_core::ids::ChannelId;
+
+use crate::error::Error;
+use crate::journal::{Journal, Limits, Position};
+
+/// The folder in a data folder.
+pub const FOLDER: &str = "outbox";
+/// The most recipients of one group.
+pub const GROUP_RECIPIENTS_MAX: usize = 1_000;
+/// The most recipients that wait at the same time, over all groups; beyond them [`Error::Busy`].
+pub const WAITING_MAX: usize = if cfg!(test) { 40 } else { 100_000 };
+/// How long a file of the outbox becomes before the next one begins, in bytes.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 512 } else { 1 << 20 };
+/// What a record begins with.
+const VERSION: u8 = 1;
+
+/// The recipients of a group, by their places in it.
+pub type Places = Vec<u32>;
+
+/// A step, as it is stored.
+#[derive(Serialize, Deserialize)]
+enum Record {
+    /// A group waits; so many recipients.
+    Queued { channel: ChannelId, group: String, recipients: u32, at: Time },
+    /// These are being handed to the carrier.
+    Begun { channel: ChannelId, group: String, places: Places },
+    /// The carrier did not take these, and they wait again.
+    PutBack { channel: ChannelId, group: String, places: Places },
+    /// What became of these is in the ledger.
+    Ended { channel: ChannelId, group: String, places: Places },
+}
+
+/// How far a recipient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Begun,
+    Ended,
+}
+
+/// Which group: names are unique in a channel.
+type Key = (ChannelId, String);
+
+struct Group {
+    at: Time,
+    /// Where it was queued, in the outbox's own journal.
+    queued: Position,
+    stages: Vec<Stage>,
+}
+
+impl Group {
+    fn is_over(&self) -> bool {
+        self.stages.iter().all(|stage| *stage == Stage::Ended)
+    }
+
+    fn at(&self, stage: Stage) -> Places {
+        let places = (0..).zip(&self.stages).filter(|(_, known)| **known == stage);
+        places.map(|(place, _)| place).collect()
+    }
+}
+
+/// A group of which not all have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose it is.
+    pub channel: ChannelId,
+    /// Its name.
+    pub group: String,
+    /// When it was queued.
+    pub at: Time,
+    /// The recipients that wait, sorted.
+    pub waiting: Places,
+    /// The recipients that are begun, sorted. At a start: it is not known what became of them,
+    /// unless the ledger knows.
+    pub begun: Places,
+}
+
+/// Sends that wait.
+pub struct Outbox {
+    /// None: it lives in memory, and what waits is lost with it.
+    journal: Option<Journal<()>>,
+    groups: Mutex<BTreeMap<Key, Group>>,
+}
+
+impl Outbox {
+    /// One that keeps nothing beyond the process, for tests and demonstrations.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { journal: None, groups: Mutex::default() }
+    }
+
+    /// Opens the outbox in `folder`, which is made if it is not there, and reads all of it. The
+    /// caller holds the lock of the data folder. Blocks.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; [`Error::Corrupt`], [`Error::NewerVersion`].
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let limits = Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() };
+        let journal = Journal::open(folder, limits, Box::new(|_, ()| {}))?;
+        let mut groups = BTreeMap::new();
+        for record in journal.read(0) {
+            let (position, payload) = record?;
+            take(&mut groups, position, decode(folder, position, &payload)?);
+        }
+        let outbox = Self { journal: Some(journal), groups: Mutex::new(groups) };
+        outbox.trim()?;
+        Ok(outbox)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<Key, Group>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has not ended, in the order it was queued in.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let groups = self.groups();
+        let mut all: Vec<(&Key, &Group)> = groups.iter().collect();
+        all.sort_by_key(|(_, group)| (group.queued, group.at));
+        all.into_iter()
+            .map(|((channel, name), group)| Waiting {
+                channel: channel.clone(),
+                group: name.clone(),
+                at: group.at,
+                waiting: group.at(Stage::Waiting),
+                begun: group.at(Stage::Begun),
+            })
+            .collect()
+    }
+
+    /// How many recipients wait or are begun.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let is_open = |stage: &&Stage| **stage != Stage::Ended;
+        self.groups().values().map(|group| group.stages.iter().filter(is_open).count()).sum()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups().is_empty()
+    }
+
+    /// Has `recipients` of a group wait; durable when it returns. What is to be sent to them is in
+    /// the ledger before.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] beyond [`WAITING_MAX`], [`Error::TooLarge`] beyond
+    /// [`GROUP_RECIPIENTS_MAX`], and as [`Journal::append`]; nobody waits then.
+    pub async fn queue(
+        &self,
+        channel: &ChannelId,
+        group: &str,
+        recipients: usize,
+        at: Time,
+    ) -> Result<(), Error> {
+        if recipients > GROUP_RECIPIENTS_MAX {
+            let what = "recipients of one send";
+            return Err(Error::TooLarge { what, found: recipients, limit: GROUP_RECIPIENTS_MAX });
+        }
+        // Sends that are queued at the same moment may go over it together, by a group each.
+        if self.len() + recipients > WAITING_MAX {
+            return Err(Error::Busy { what: "the outbox is", limit: WAITING_MAX });
+        }
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        let (channel, group) = (channel.clone(), group.to_owned());
+        self.step(Record::Queued { channel, group, recipients, at }).await
+    }
+
+    /// These are handed to the carrier now; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; they must not be handed over then.
+    pub async fn begin(
+        &self,
+        channel: &ChannelId,
+        group: &str,
+        places: Places,
+    ) -> Result<(), Error> {
+        let (channel, group) = (channel.clone(), group.to_owned());
+        self.step(Record::Begun { channel, group, places }).await
+    }
+
+    /// The carrier has not taken these: they wait again.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; after a crash it is then not known what became of them.
+    pub async fn put_back(
+        &self,
+        channel: &ChannelId,
+        group: &str,
+        places: Places,
+    ) -> Result<(), Error> {
+        let (channel, group) = (channel.clone(), group.to_owned());
+        self.step(Record::PutBack { channel, group, places }).await
+    }
+
+    /// What became of these is in the ledger: they are never handed over again.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; whoever opens the outbox again asks the ledger.
+    pub async fn end(&self, channel: &ChannelId, group: &str, places: Places) -> Result<(), Error> {
+        let (channel, group) = (channel.clone(), group.to_owned());
+        self.step(Record::Ended { channel, group, places }).await
+    }
+
+    async fn step(&self, step: Record) -> Result<(), Error> {
+        let Some(journal) = &self.journal else {
+            take(&mut self.groups(), 0, step);
+            return Ok(());
+        };
+        let position = journal.append(encode(&step), ()).await?;
+        let is_over = {
+            let mut groups = self.groups();
+            let before = groups.len();
+            take(&mut groups, position, step);
+            groups.len() < before
+        };
+        if is_over {
+            self.trim()?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the files in which everything has ended.
+    fn trim(&self) -> Result<(), Error> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let oldest = self.groups().values().map(|group| group.queued).min();
+        journal.trim(oldest.unwrap_or_else(|| journal.acknowledged() + 1)).map(drop)
+    }
+
+    /// Returns when the disk has failed for good: no step is taken any more, and the process has
+    /// to restart.
+    pub async fn failed(&self) -> Error {
+        match &self.journal {
+            Some(journal) => journal.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no step any more. Blocks until those that were taken are on disk.
+    pub fn close(&self) {
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
+    }
+}
+
+/// Takes a step; one of a group that is over, and so not there any more, concerns nobody.
+fn take(groups: &mut BTreeMap<Key, Group>, position: Position, step: Record) {
+    let (key, places, stage) = match step {
+        Record::Queued { channel, group, recipients, at } => {
+            let stages = vec![Stage::Waiting; usize::try_from(recipients).unwrap_or_default()];
+            groups.entry((channel, group)).or_insert(Group { at, queued: position, stages });
+            return;
+        }
+        Record::Begun { channel, group, places } => ((channel, group), places, Stage::Begun),
+        Record::PutBack { channel, group, places } => ((channel, group), places, Stage::Waiting),
+        Record::Ended { channel, group, places } => ((channel, group), places, Stage::Ended),
+    };
+    let Some(group) = groups.get_mut(&key) else { return };
+    for place in places {
+        let known = usize::try_from(place).ok().and_then(|place| group.stages.get_mut(place));
+        if let Some(known) = known.filter(|known| **known != Stage::Ended) {
+            *known = stage;
+        }
+    }
+    if group.is_over() {
+        groups.remove(&key);
+    }
+}
+
+fn encode(step: &Record) -> Vec<u8> {
+    postcard::to_extend(step, vec![VERSION]).expect("a step is made of texts and numbers")
+}
+
+fn decode(folder: &Path, position: Position, bytes: &[u8]) -> Result<Record, Error> {
+    let damaged = |what: String| Error::Corrupt {
+        what: format!("record {position}: {what}"),
+        place: folder.to_owned(),
+        remedy: "sends that wait are lost with it; move the folder away to go on without them",
+    };
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| damaged(error.to_string()))
+        }
+        Some((found, _)) => Err(Error::NewerVersion {
+            what: format!("record {position} of `{}`", folder.display()),
+            found: u64::from(*found),
+            known: u64::from(VERSION),
+        }),
+        None => Err(damaged("it is empty".to_owned())),
+    }
+}

@@ -1,0 +1,385 @@
+//! A message as the Graph API is asked to send it, from what the CAMS door was given.
+//!
+//! The body of `POST /{phone-number-id}/messages` (and `/marketing_messages`); whatsapp.md section
+//! 4 and cams-wire.md 6.4. What always holds: what the caller gave is handed on or refused by its
+//! name, never dropped in silence; our sign is in `biz_opaque_callback_data`.
+
+use serde_json::{Map, Value, json};
+
+use super::definition::{Button, Definition, Header};
+
+/// Why a message cannot be made; names the parameter and what would do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{parameter}` {why}")]
+pub struct Unfit {
+    /// The parameter, by its name at the CAMS door.
+    pub parameter: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+fn unfit(parameter: &str, why: impl Into<String>) -> Unfit {
+    Unfit { parameter: parameter.to_owned(), why: why.into() }
+}
+
+/// The template of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Template<'a> {
+    /// Its name at Meta.
+    pub name: &'a str,
+    /// Its language, as Meta spells it.
+    pub language: &'a str,
+    /// What it says; without it every parameter is taken for one of its body.
+    pub definition: Option<&'a Definition>,
+    /// The places of its quick replies among its buttons, for a template whose definition is not
+    /// known.
+    pub quick_replies: &'a [usize],
+}
+
+/// A message to be made, in the words of the CAMS door.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// A phone number, a BSUID or a group.
+    pub to: &'a str,
+    /// The template; none for a free-form message.
+    pub template: Option<Template<'a>>,
+    /// What goes into `biz_opaque_callback_data`.
+    pub sign: Option<&'a str>,
+    /// `RecipientType`, `TemplateParams`, `Payload`, `ProductAction`, `FlowAction`.
+    pub parameters: &'a Map<String, Value>,
+    /// `MessageType`, `Content`, `ContextMessageId`.
+    pub call: &'a Map<String, Value>,
+}
+
+impl Message<'_> {
+    /// The body of the request.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn body(&self) -> Result<Value, Unfit> {
+        let text = |name: &str| self.call.get(name).and_then(Value::as_str);
+        let context = text("ContextMessageId").filter(|id| !id.is_empty());
+        let mut body = Map::new();
+        body.insert("messaging_product".to_owned(), "whatsapp".into());
+        if self.template.is_none() && text("MessageType") == Some("typing_indicator") {
+            let id = context.ok_or_else(|| unfit("ContextMessageId", "names what is answered"))?;
+            body.insert("status".to_owned(), "read".into());
+            body.insert("message_id".to_owned(), id.into());
+            body.insert("typing_indicator".to_owned(), json!({"type": "text"}));
+            return Ok(body.into());
+        }
+        let kind = self.parameters.get("RecipientType").and_then(Value::as_str).unwrap_or_default();
+        // A BSUID in `to` is taken with a 200 and dropped (whatsapp.md 2.6).
+        let is_bsuid = kind == "userId" || (kind.is_empty() && self.to.contains('.'));
+        let recipient_type = if kind == "group" { "group" } else { "individual" };
+        body.insert("recipient_type".to_owned(), recipient_type.into());
+        body.insert(if is_bsuid { "recipient" } else { "to" }.to_owned(), self.to.into());
+        if let Some(id) = context {
+            body.insert("context".to_owned(), json!({"message_id": id}));
+        }
+        if let Some(sign) = self.sign {
+            body.insert("biz_opaque_callback_data".to_owned(), sign.into());
+        }
+        let (kind, content) = match &self.template {
+            Some(template) => ("template", self.template(template)?),
+            None => self.free_form(text("MessageType").unwrap_or_default())?,
+        };
+        body.insert("type".to_owned(), kind.into());
+        body.insert(kind.to_owned(), content);
+        Ok(body.into())
+    }
+
+    fn template(&self, template: &Template<'_>) -> Result<Value, Unfit> {
+        let mut components = match template.definition {
+            Some(definition) => Filling { message: self, definition }.components()?,
+            None => self.body_of_all()?,
+        };
+        if template.definition.is_none() {
+            let payloads = self.payloads();
+            let places = template.quick_replies.iter().zip(payloads);
+            components.extend(places.map(|(index, payload)| quick_reply(*index, payload)));
+        }
+        let mut made = json!({
+            "name": template.name,
+            "language": {"code": template.language, "policy": "deterministic"},
+        });
+        if !components.is_empty()
+            && let Some(fields) = made.as_object_mut()
+        {
+            fields.insert("components".to_owned(), components.into());
+        }
+        Ok(made)
+    }
+
+    fn params(&self) -> Vec<(&str, String)> {
+        let given = self.parameters.get("TemplateParams").and_then(Value::as_object);
+        let given = given.into_iter().flatten();
+        given.map(|(name, value)| (name.as_str(), plain(value))).collect()
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = &str> {
+        let given = self.parameters.get("Payload").and_then(Value::as_array);
+        given.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Everything is of the body: numbers in their order, or names.
+    fn body_of_all(&self) -> Result<Vec<Value>, Unfit> {
+        let mut params = self.params();
+        let number = |name: &str| name.parse::<u32>().ok();
+        let numbers = params.iter().filter(|(name, _)| number(name).is_some()).count();
+        if numbers != 0 && numbers != params.len() {
+            let why = "has numbers and names; a template has either";
+            return Err(unfit("TemplateParams", why));
+        }
+        params.sort_by_key(|(name, _)| number(name));
+        let values = params.into_iter().map(|(name, text)| match number(name) {
+            Some(_) => json!({"type": "text", "text": text}),
+            None => json!({"type": "text", "parameter_name": name, "text": text}),
+        });
+        let values: Vec<Value> = values.collect();
+        let body = || json!({"type": "body", "parameters": values});
+        Ok(if values.is_empty() { Vec::new() } else { vec![body()] })
+    }
+
+    fn free_form(&self, kind: &str) -> Result<(&'static str, Value), Unfit> {
+        let empty = Map::new();
+        let content = self.call.get("Content").and_then(Value::as_object).unwrap_or(&empty);
+        let kind = FREE_FORM.iter().find(|known| **known == kind);
+        let kind = *kind.ok_or_else(|| unfit("MessageType", "is not one that Meta takes"))?;
+        let made = match kind {
+            "text" => {
+                let preview = content.get("previewUrl").or_else(|| content.get("preview_url"));
+                let preview = preview.is_some_and(|it| it == true || it == "true");
+                json!({"body": content.get("text"), "preview_url": preview})
+            }
+            "reaction" => {
+                let id = renamed(content, "messageId", "message_id");
+                json!({"message_id": id, "emoji": content.get("emoji")})
+            }
+            "contacts" => content.get("contacts").cloned().unwrap_or_else(|| json!([content])),
+            "document" => {
+                let mut made = content.clone();
+                if let Some(name) = made.remove("fileName") {
+                    made.insert("filename".to_owned(), name);
+                }
+                made.into()
+            }
+            _ => Value::from(content.clone()),
+        };
+        // WhatsApp has carousels among what is interactive.
+        let (kind, made) = match (kind, made) {
+            ("carousel", Value::Object(mut fields)) => {
+                fields.entry("type").or_insert_with(|| "carousel".into());
+                ("interactive", fields.into())
+            }
+            other => other,
+        };
+        Ok((kind, made))
+    }
+}
+
+/// The free-form types that have a body of their own.
+const FREE_FORM: &[&str] = &[
+    "text",
+    "image",
+    "video",
+    "audio",
+    "document",
+    "sticker",
+    "interactive",
+    "location",
+    "contacts",
+    "reaction",
+    "pin",
+    "carousel",
+];
+
+fn renamed<'a>(content: &'a Map<String, Value>, one: &str, other: &str) -> Option<&'a Value> {
+    content.get(one).or_else(|| content.get(other))
+}
+
+/// A value as the text that it stands for.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn quick_reply(index: usize, payload: &str) -> Value {
+    json!({
+        "type": "button", "sub_type": "quick_reply", "index": index.to_string(),
+        "parameters": [{"type": "payload", "payload": payload}],
+    })
+}
+
+/// Where a caller says what goes into the header's media, by the names that are looked at.
+const MEDIA: [&str; 4] = ["HeaderUrl", "headerUrl", "Url", "url"];
+/// Where a caller says the code of a copy-code or one-time-password button.
+const CODE: [&str; 4] = ["CouponCode", "couponCode", "code", "1"];
+
+/// A template's definition, filled in with what the caller gave.
+struct Filling<'a> {
+    message: &'a Message<'a>,
+    definition: &'a Definition,
+}
+
+impl Filling<'_> {
+    fn components(&self) -> Result<Vec<Value>, Unfit> {
+        let mut components = Vec::new();
+        if let Some(header) = &self.definition.header {
+            components.extend(self.header(header)?);
+        }
+        let body = &self.definition.body;
+        if !body.is_empty() {
+            let values: Result<Vec<Value>, Unfit> =
+                body.iter().map(|name| Ok(self.text(name, &self.param(name)?))).collect();
+            components.push(json!({"type": "body", "parameters": values?}));
+        }
+        let mut payloads = self.message.payloads();
+        for button in &self.definition.buttons {
+            components.extend(self.button(button, &mut payloads)?);
+        }
+        Ok(components)
+    }
+
+    fn given(&self, name: &str) -> Option<String> {
+        let params = self.message.parameters.get("TemplateParams")?;
+        params.get(name).map(plain)
+    }
+
+    fn given_as(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.given(name))
+    }
+
+    fn param(&self, name: &str) -> Result<String, Unfit> {
+        self.given(name).ok_or_else(|| {
+            unfit("TemplateParams", format!("lacks `{name}`, which the template has"))
+        })
+    }
+
+    /// A text for a variable, which is named where the template's variables have names.
+    fn text(&self, name: &str, text: &str) -> Value {
+        match self.definition.named {
+            true => json!({"type": "text", "parameter_name": name, "text": text}),
+            false => json!({"type": "text", "text": text}),
+        }
+    }
+
+    fn header(&self, header: &Header) -> Result<Option<Value>, Unfit> {
+        let parameters = match header {
+            Header::Text(None) => return Ok(None),
+            // Numbers begin anew in each component: `header.1` is the header's, else `1` is both.
+            Header::Text(Some(name)) => {
+                let own = self.given(&format!("header.{name}"));
+                json!([self.text(name, &own.map_or_else(|| self.param(name), Ok)?)])
+            }
+            Header::Media(format) => {
+                let link = self.given_as(&MEDIA);
+                let lacks = "lacks `HeaderUrl`, the address of the header's media";
+                let link = link.ok_or_else(|| unfit("TemplateParams", lacks))?;
+                let format = format.to_ascii_lowercase();
+                let mut parameter = Map::new();
+                parameter.insert("type".to_owned(), format.as_str().into());
+                parameter.insert(format, json!({ "link": link }));
+                json!([parameter])
+            }
+            Header::Location => {
+                let value = |name: &str| self.param(name);
+                json!([{"type": "location", "location": {
+                    "latitude": value("latitude")?, "longitude": value("longitude")?,
+                    "name": self.given("name"), "address": self.given("address"),
+                }}])
+            }
+        };
+        Ok(Some(json!({"type": "header", "parameters": parameters})))
+    }
+
+    fn button<'b>(
+        &self,
+        button: &Button,
+        payloads: &mut impl Iterator<Item = &'b str>,
+    ) -> Result<Option<Value>, Unfit> {
+        let index = button.index;
+        let own = || self.given(&format!("button.{index}"));
+        let component = |sub_type: &str, parameter: Value| {
+            json!({
+                "type": "button", "sub_type": sub_type, "index": index.to_string(),
+                "parameters": [parameter],
+            })
+        };
+        let lacks = |name: &str| {
+            unfit("TemplateParams", format!("lacks `{name}`, which button {index} of it takes"))
+        };
+        Ok(match button.kind.as_str() {
+            "QUICK_REPLY" => payloads.next().map(|payload| quick_reply(index, payload)),
+            "URL" => match &button.variable {
+                None => None,
+                Some(name) => {
+                    let shared = self.definition.body.contains(name) && !self.definition.named;
+                    let value = own().or_else(|| self.given(name).filter(|_| !shared));
+                    let value = value.ok_or_else(|| lacks(&format!("button.{index}")))?;
+                    Some(component("url", json!({"type": "text", "text": value})))
+                }
+            },
+            "COPY_CODE" => {
+                let code = own().or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"))?;
+                Some(component("copy_code", json!({"type": "coupon_code", "coupon_code": code})))
+            }
+            "OTP" => {
+                let code = own().or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"))?;
+                Some(component("url", json!({"type": "text", "text": code})))
+            }
+            "FLOW" => Some(component("flow", self.flow())),
+            "CATALOG" => self.thumbnail().map(|thumbnail| {
+                let action = json!({"thumbnail_product_retailer_id": thumbnail});
+                component("catalog", json!({"type": "action", "action": action}))
+            }),
+            "MPM" => Some(component("mpm", self.products()?)),
+            _ => None,
+        })
+    }
+
+    fn flow(&self) -> Value {
+        let given = self.message.parameters.get("FlowAction");
+        let token = given.and_then(|it| it.get("FlowToken")).cloned();
+        let mut action = json!({"flow_token": token.unwrap_or_else(|| "unused".into())});
+        if let Some(data) = given.and_then(|it| it.get("FlowActionData"))
+            && let Some(fields) = action.as_object_mut()
+        {
+            fields.insert("flow_action_data".to_owned(), data.clone());
+        }
+        json!({"type": "action", "action": action})
+    }
+
+    fn thumbnail(&self) -> Option<&Value> {
+        self.message.parameters.get("ProductAction")?.get("ThumbnailProductRetailerId")
+    }
+
+    fn products(&self) -> Result<Value, Unfit> {
+        let action = self.message.parameters.get("ProductAction");
+        let sections = action.and_then(|it| it.get("Sections")).and_then(Value::as_array);
+        let sections = sections.ok_or_else(|| unfit("ProductAction", "lacks `Sections`"))?;
+        let of = |section: &Value| {
+            let items = section.get("ProductItems").and_then(Value::as_array);
+            let ids = items.into_iter().flatten().filter_map(|it| it.get("ProductRetailerId"));
+            let items: Vec<Value> = ids.map(|id| json!({"product_retailer_id": id})).collect();
+            json!({"title": section.get("Title"), "product_items": items})
+        };
+        let sections: Vec<Value> = sections.iter().map(of).collect();
+        Ok(json!({"type": "action", "action": {
+            "thumbnail_product_retailer_id": self.thumbnail(), "sections": sections,
+        }}))
+    }
+}
+
+/// The id of the message that an answer says was taken.
+#[must_use]
+pub fn wamid(answer: &Value) -> Option<&str> {
+    let id = answer.pointer("/messages/0/id").and_then(Value::as_str);
+    id.filter(|id| !id.is_empty())
+}
+
+/// Whether an answer says that something was done that is no message, such as showing that
+/// somebody is typing.
+#[must_use]
+pub fn is_done(answer: &Value) -> bool {
+    answer.get("success").is_some_and(|success| *success == true)
+}
