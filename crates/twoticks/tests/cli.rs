@@ -7,6 +7,8 @@
 mod backup;
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/connect.rs"]
+mod connect;
 #[path = "cli/emulate.rs"]
 mod emulate;
 #[path = "cli/export.rs"]

@@ -15,18 +15,18 @@ use twoticks_store::lock::FolderLock;
 use super::{Place, Running};
 
 const ANY_PORT: &str = "127.0.0.1:0";
-const FIXTURES: &str = r#"{"numbers": [{"phone_number": "15550100011"}], "templates":
+pub(super) const FIXTURES: &str = r#"{"numbers": [{"phone_number": "15550100011"}], "templates":
     [{"code": "promo", "language": "en", "category": "marketing"}]}"#;
 
 /// An emulator that runs, and what it said when it was ready.
-struct Emulated {
+pub(super) struct Emulated {
     running: Running,
-    ready: Value,
+    pub(super) ready: Value,
     calls: u64,
 }
 
 impl Emulated {
-    fn start(place: &Place, args: &[&str]) -> Self {
+    pub(super) fn start(place: &Place, args: &[&str]) -> Self {
         let mut running =
             place.start(&[&["emulate", "--listen", ANY_PORT, "--json"], args].concat());
         let mut line = String::new();
@@ -44,13 +44,13 @@ impl Emulated {
         Self::start(place, &[&["--data-dir", "data", "--any-key"], args].concat())
     }
 
-    fn post(&self, door: &str, body: &str) -> Value {
+    pub(super) fn post(&self, door: &str, body: &str) -> Value {
         let (status, answer) = ask(&self.ready, "POST", &format!("/_twoticks/{door}"), body);
         assert_eq!(status, 200, "{door}: {answer}");
         answer
     }
 
-    fn get(&self, door: &str) -> Value {
+    pub(super) fn get(&self, door: &str) -> Value {
         let (status, answer) = ask(&self.ready, "GET", &format!("/_twoticks/{door}"), "");
         assert_eq!(status, 200, "{door}: {answer}");
         answer
@@ -108,7 +108,7 @@ impl Emulated {
             .sum()
     }
 
-    fn stop(self) {
+    pub(super) fn stop(self) {
         assert_eq!(self.running.stop(), 0);
     }
 
@@ -117,7 +117,7 @@ impl Emulated {
     }
 }
 
-fn address(ready: &Value) -> SocketAddr {
+pub(super) fn address(ready: &Value) -> SocketAddr {
     ready["endpoint"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap()
 }
 

@@ -1,0 +1,204 @@
+//! From `init` to a metric with WhatsApp connected: the real program against the emulator's Graph
+//! API, also when it is killed while it sends.
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use twoticks_core::clock::Time;
+use twoticks_emulator::caller::Caller;
+use twoticks_emulator::post::Lane;
+
+use super::emulate::{Emulated, FIXTURES, address};
+use super::{Place, Running};
+
+const CHANNEL: &str = "cams-1";
+
+/// A business: its place, the WhatsApp that it is connected with, and its server while that runs.
+struct Business {
+    place: Place,
+    emulated: Emulated,
+    key: (String, String),
+    calls: u64,
+    server: Option<(Running, Value)>,
+}
+
+impl Business {
+    fn new() -> Self {
+        let place = Place::new();
+        place.write("whatsapp.json", FIXTURES);
+        let emulated = Emulated::start(&place, &["--fixtures", "whatsapp.json", "--memory"]);
+        let made = place.ask(&["init", "--channel", CHANNEL]);
+        let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+        let key = (text("access_key_id"), text("access_key_secret"));
+        Self { place, emulated, key, calls: 0, server: None }
+    }
+
+    fn serve(&mut self) {
+        let graph = self.emulated.ready["graph"]["url"].as_str().unwrap();
+        let rate = Path::new("200");
+        let variables = [
+            ("TWOTICKS__GRAPH__URL", Path::new(graph)),
+            ("TWOTICKS__GRAPH__MESSAGES_PER_SECOND", rate),
+        ];
+        let args = ["serve", "--listen", "127.0.0.1:0", "--json"];
+        let mut running = self.place.start_with(&args, &variables);
+        let mut line = String::new();
+        running.out().read_line(&mut line).unwrap();
+        self.server = Some((running, serde_json::from_str(&line).unwrap()));
+    }
+
+    fn ready(&self) -> &Value {
+        &self.server.as_ref().unwrap().1
+    }
+
+    /// Connects the channel; what is missing.
+    fn connect(&self) -> Value {
+        let graph = &self.emulated.ready["graph"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        self.place.write("token", text(&graph["access_token"]));
+        self.place.write("app-secret", text(&self.emulated.ready["app_secret"]));
+        let waba = text(&graph["waba_id"]);
+        let callback = text(&self.ready()["endpoint"]);
+        let mut args = vec!["channel", "connect", CHANNEL, "--waba-id", waba.as_str()];
+        args.extend(["--access-token-file", "token", "--app-secret-file", "app-secret"]);
+        args.extend(["--callback-url", callback.as_str()]);
+        self.place.ask(&args)
+    }
+
+    fn call(&mut self, action: &str, form: &[(&str, &str)]) -> Value {
+        self.calls += 1;
+        let mut caller = Caller::new(&self.key.0, &self.key.1, &self.calls.to_string());
+        let address = address(self.ready());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime
+            .block_on(async {
+                let mut lane = Lane::new(address);
+                caller.call(&mut lane, action, form, Time(i64::try_from(now).unwrap())).await
+            })
+            .unwrap()
+    }
+
+    fn number(&self) -> String {
+        self.emulated.ready["numbers"][0]["phone_number"].as_str().unwrap().to_owned()
+    }
+
+    fn listed(&self, group: &str) -> Vec<Value> {
+        let listed = self.place.ask(&["message", "list", "--group", group]);
+        listed.as_array().unwrap().clone()
+    }
+}
+
+#[test]
+fn from_init_to_a_metric_with_whatsapp_connected() {
+    let mut business = Business::new();
+    business.serve();
+    let connected = business.connect();
+    assert_eq!(connected["missing"], json!([]), "{connected}");
+    assert_eq!((&connected["numbers"], &connected["templates"]), (&json!(1), &json!(1)));
+    let endpoint = business.ready()["endpoint"].as_str().unwrap();
+    assert_eq!(connected["callback"], format!("{endpoint}/webhooks/whatsapp/{CHANNEL}"));
+    let doctor = business.place.ask(&["doctor"]).to_string();
+    assert!(doctor.contains("cams-1 is connected with WhatsApp"), "{doctor}");
+
+    business.call("EnableWhatsappROIMetric", &[]);
+    business.emulated.post("config?outcome=read", "");
+    let templates = business.call("ListChatappTemplate", &[]);
+    let code = templates["ListTemplate"][0]["TemplateCode"].as_str().unwrap().to_owned();
+    let number = business.number();
+    let form = [
+        ("ChannelType", "whatsapp"),
+        ("Type", "template"),
+        ("TemplateCode", code.as_str()),
+        ("Language", "en"),
+        ("From", number.as_str()),
+        ("To", "15550109999"),
+    ];
+    let sent = business.call("SendChatappMessage", &form);
+    assert!(sent["MessageId"].as_str().unwrap().starts_with("wamid."), "{sent}");
+    business.emulated.post("clock?advance=12h", "");
+    let now = business.emulated.get("clock")["now"].as_i64().unwrap();
+    let day = 86_400_000;
+    let (start, end) = ((now - 2 * day).to_string(), (now + day).to_string());
+    let form = [("TemplateCode", code.as_str()), ("Start", &start), ("End", &end)];
+    let metric = business.call("GetChatappTemplateMetric", &form);
+    let sum = |name: &str| -> i64 {
+        let rows = metric["Data"].as_array().unwrap_or_else(|| panic!("{metric}"));
+        rows.iter().map(|row| row[name].as_i64().unwrap()).sum()
+    };
+    let counts = ["SentCount", "DeliveredCount", "ReadCount"].map(sum);
+    assert_eq!(counts, [1, 1, 1], "{metric}");
+    let (server, _) = business.server.take().unwrap();
+    assert_eq!(server.stop(), 0);
+    business.emulated.stop();
+}
+
+#[test]
+fn a_server_that_is_killed_while_it_sends_goes_on_and_sends_nothing_twice() {
+    let mut business = Business::new();
+    business.serve();
+    assert_eq!(business.connect()["missing"], json!([]));
+    let number = business.number();
+    let templates = business.call("ListChatappTemplate", &[]);
+    let code = templates["ListTemplate"][0]["TemplateCode"].as_str().unwrap().to_owned();
+    let one = |place: usize| json!({"To": format!("1555020{place:04}")});
+    let list: Value = (0..300).map(one).collect();
+    let list = list.to_string();
+    let form = [
+        ("ChannelType", "whatsapp"),
+        ("TemplateCode", code.as_str()),
+        ("Language", "en"),
+        ("From", number.as_str()),
+        ("SenderList", list.as_str()),
+    ];
+    let asked = business.call("SendChatappMassMessage", &form);
+    let group = asked["GroupMessageId"].as_str().unwrap_or_else(|| panic!("{asked}")).to_owned();
+    for kills in 1..=3 {
+        // Until the WhatsApp has seen some more of them.
+        while sent(&business).len() < kills * 60 {
+            std::thread::yield_now();
+        }
+        let (server, _) = business.server.take().unwrap();
+        server.kill();
+        business.serve();
+    }
+    let waits = |listed: &[Value]| listed.iter().any(|it| it.get("waits").is_some());
+    let mut listed = business.listed(&group);
+    while waits(&listed) {
+        listed = business.listed(&group);
+    }
+    assert_eq!(listed.len(), 300);
+    let sent = sent(&business);
+    for (to, times) in &sent {
+        assert_eq!(*times, 1, "{to} got it {times} times");
+    }
+    let (mut taken, mut unknown) = (0, 0);
+    for recipient in &listed {
+        let to = recipient["to"].as_str().unwrap();
+        if recipient.get("message_id").is_some() {
+            taken += 1;
+            assert!(sent.contains_key(to), "{to} was not sent");
+        } else {
+            assert!(recipient.get("unknown").is_some(), "{recipient}");
+            unknown += 1;
+        }
+    }
+    // What was with WhatsApp at a kill: at most a lane's worth each time.
+    assert!(taken + unknown == 300 && unknown <= 3 * 64, "{taken} taken, {unknown} unknown");
+    let (server, _) = business.server.take().unwrap();
+    assert_eq!(server.stop(), 0);
+    business.emulated.stop();
+}
+
+/// How many times each recipient was sent to, by the WhatsApp that was asked.
+fn sent(business: &Business) -> BTreeMap<String, usize> {
+    let sends = business.emulated.get("inspect/sends?limit=1000");
+    let mut times = BTreeMap::new();
+    for send in sends["sends"].as_array().unwrap_or_else(|| panic!("{sends}")) {
+        *times.entry(send["to"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    times
+}
