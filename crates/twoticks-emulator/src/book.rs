@@ -3,7 +3,10 @@
 //! It shares no code with what counts for real: the counting rules are written down here once more,
 //! for what an emulator can tell. An entry is made when the receiver has answered 200 and not
 //! before; everything that is repeated is entered once. What always holds: [`Book::cells`] is what
-//! the ledger has to say of the same channel, cell by cell.
+//! the ledger has to say of the same channel, cell by cell. [`Book::facts`] is what WhatsApp itself
+//! knows of it, whether or not a receiver can tell.
+
+mod facts;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +15,8 @@ use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 
 use crate::meta::Price;
+
+pub use self::facts::{Fact, What};
 
 /// How many messages are entered; what is sent beyond it is told but not entered.
 pub const MESSAGES_MAX: usize = 1_000_000;
@@ -41,8 +46,37 @@ pub enum Entry {
     Tapped(Button),
     /// A button was tapped; the webhook named only the template, by our sign.
     TappedBySign(Button),
+    /// A button was tapped; the webhook named the number only.
+    TappedByNobody(Button),
     /// A link was opened; the webhook named the number only.
-    Opened(Button),
+    Opened {
+        /// As the webhook names the link.
+        told: Button,
+        /// The button behind it.
+        button: Button,
+    },
+}
+
+/// A message that was taken.
+#[derive(Clone, Debug)]
+pub struct Taken<'a> {
+    /// The channel that sends.
+    pub channel: &'a ChannelId,
+    /// The number that sends.
+    pub number: &'a PhoneNumber,
+    /// The template that it uses.
+    pub template: Option<&'a Template>,
+    /// The template that the receiver of its webhooks knows it by: from the send itself, or by our
+    /// sign.
+    pub claimed: Option<Template>,
+    /// Whether the receiver heard the carrier's yes, of the same recipient as everything else.
+    pub is_answered: bool,
+    /// Whether it went through the Marketing Messages API.
+    pub is_lite: bool,
+    /// What it is worth when it is delivered, in millionths of a US dollar, where that is known.
+    pub worth_micros: Option<i64>,
+    /// When.
+    pub accepted: Time,
 }
 
 /// What the book is about.
@@ -113,11 +147,15 @@ impl Sums {
 struct Page {
     channel: ChannelId,
     number: PhoneNumber,
+    /// The template that it uses, and the one that the receiver knows it by.
     template: Option<Template>,
+    claimed: Option<Template>,
     accepted: Time,
     /// The last news of it.
     touched: Time,
-    is_group: bool,
+    is_answered: bool,
+    is_lite: bool,
+    worth_micros: Option<i64>,
     people: BTreeMap<u16, Person>,
     /// By when, then by the id of the inbound message.
     taps: BTreeMap<(i64, u64), Button>,
@@ -136,10 +174,14 @@ struct Person {
 /// A tap that is nobody's, or only a template's.
 #[derive(Debug)]
 struct Loose {
+    /// The message that WhatsApp knows it is of: its place among the pages.
+    of: usize,
     channel: ChannelId,
     number: PhoneNumber,
     template: Option<Template>,
     second: i64,
+    /// As it was told, and the button that it was.
+    told: Button,
     button: Button,
 }
 
@@ -173,25 +215,31 @@ impl Person {
 
 impl Book {
     /// A message was taken; `None` if the book is full.
-    pub fn open(
-        &mut self,
-        channel: &ChannelId,
-        number: &PhoneNumber,
-        template: Option<&Template>,
-        is_group: bool,
-        accepted: Time,
-    ) -> Option<Number> {
+    pub fn open(&mut self, taken: Taken<'_>) -> Option<Number> {
         if self.pages.len() >= MESSAGES_MAX {
             self.missed += 1;
             return None;
         }
+        let Taken {
+            channel,
+            number,
+            template,
+            claimed,
+            is_answered,
+            is_lite,
+            worth_micros,
+            accepted,
+        } = taken;
         self.pages.push(Page {
             channel: channel.clone(),
             number: number.clone(),
             template: template.cloned(),
+            claimed,
             accepted,
             touched: accepted,
-            is_group,
+            is_answered,
+            is_lite,
+            worth_micros,
             people: BTreeMap::new(),
             taps: BTreeMap::new(),
         });
@@ -222,15 +270,26 @@ impl Book {
         it: &Entry,
     ) {
         let Some(page) = self.pages.get_mut(of.0) else { return };
-        if let Entry::Opened(button) | Entry::TappedBySign(button) = it {
-            let is_signed = matches!(it, Entry::TappedBySign(_));
+        let loose = match it {
+            Entry::Opened { told, button } => Some((told, button, false)),
+            Entry::TappedByNobody(button) => Some((button, button, false)),
+            Entry::TappedBySign(button) => Some((button, button, true)),
+            Entry::Sent
+            | Entry::Delivered(_)
+            | Entry::Read(_)
+            | Entry::Failed(_)
+            | Entry::Tapped(_) => None,
+        };
+        if let Some((told, button, is_signed)) = loose {
             self.loose.insert(
                 id,
                 Loose {
+                    of: of.0,
                     channel: page.channel.clone(),
                     number: page.number.clone(),
-                    template: page.template.clone().filter(|_| is_signed),
+                    template: page.claimed.clone().filter(|_| is_signed),
                     second,
+                    told: told.clone(),
                     button: button.clone(),
                 },
             );
@@ -264,7 +323,7 @@ impl Book {
             Entry::Tapped(button) => {
                 page.taps.insert((second, id), button.clone());
             }
-            Entry::Opened(_) | Entry::TappedBySign(_) => {}
+            Entry::Opened { .. } | Entry::TappedBySign(_) | Entry::TappedByNobody(_) => {}
         }
     }
 
@@ -367,11 +426,11 @@ impl Summing<'_> {
 
     fn page(&mut self, page: &Page) {
         // Outside groups the carrier's yes is told of the same recipient as everything else.
-        let yes = (!page.is_group).then_some(page.accepted.second());
+        let yes = page.is_answered.then_some(page.accepted.second());
         let filed = |summing: &Self, sent: Option<i64>, first: Option<i64>| {
             let first = [first, yes].into_iter().flatten().min();
             let at = sent.or(first).map(|second| Time(second * SECOND));
-            let template = page.template.as_ref().map(|template| {
+            let template = page.claimed.as_ref().map(|template| {
                 // The carrier's yes is known to the millisecond.
                 let at = if sent.is_none() && first == yes { Some(page.accepted) } else { at };
                 let category = at.and_then(|at| summing.book.category(&page.channel, template, at));
@@ -406,7 +465,7 @@ impl Summing<'_> {
         let sent = page.people.values().filter_map(Person::sent).min();
         let first = page.people.values().filter_map(Person::first).min();
         let tapped = page.taps.first_key_value().map(|((second, _), _)| *second);
-        let (template, counts) = filed(self, sent, first.or(tapped.filter(|_| page.is_group)));
+        let (template, counts) = filed(self, sent, first.or(tapped.filter(|_| !page.is_answered)));
         let mut seen: Vec<&Button> = Vec::new();
         for ((second, _), button) in &page.taps {
             let is_first = !seen.contains(&button);
@@ -420,7 +479,7 @@ impl Summing<'_> {
     }
 
     fn loose(&mut self, loose: &Loose) {
-        let Loose { channel, number, template, second, button } = loose;
+        let Loose { of: _, channel, number, template, second, told, button: _ } = loose;
         let at = Time(second * SECOND);
         let template = template.as_ref().map(|template| {
             let category = self.book.category(channel, template, at);
@@ -428,7 +487,7 @@ impl Summing<'_> {
         });
         let counts = self.counts(Some(*second));
         self.change(number, template, counts, *second, |sums| {
-            sums.clicks.entry(button.clone()).or_default().0 += 1;
+            sums.clicks.entry(told.clone()).or_default().0 += 1;
         });
     }
 }

@@ -28,6 +28,7 @@ use twoticks_store::memory::MemoryLedger;
 use crate::dice::{mix, seed_of, seed_of_name};
 use crate::doors;
 use crate::fixtures::{FixtureError, Fixtures, has_history, number_of};
+use crate::graph::{self, Desk};
 use crate::renewable::Renewable;
 use crate::tenants;
 use crate::whatsapp::{Config, WhatsApp};
@@ -55,6 +56,8 @@ pub struct Emulator {
     generations: Mutex<HashMap<String, u64>>,
     /// Held while an account is made, so that two calls with a new key make one.
     introducing: AsyncMutex<()>,
+    /// What the Graph doors remember.
+    pub(crate) desk: Desk,
 }
 
 /// Any access key id names an account of its own.
@@ -136,6 +139,7 @@ impl Emulator {
             errors: Mutex::default(),
             generations: Mutex::default(),
             introducing: AsyncMutex::default(),
+            desk: Desk::default(),
         }
     }
 
@@ -168,6 +172,7 @@ impl Emulator {
         };
         self.whatsapp.reset(config, renewal.speed, begin).await?;
         self.errors().clear();
+        self.desk.faults.clear();
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(fixtures) = &renewal.fixtures
             && let Some(account) = tenants::first_account(&app.directory.snapshot())
@@ -285,7 +290,7 @@ impl Emulator {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, refused: Refused) {
+    pub(crate) fn remember(&self, refused: Refused) {
         let mut errors = self.errors();
         if errors.len() >= ERRORS_MAX {
             errors.pop_front();
@@ -328,7 +333,8 @@ impl Rehearsal for Emulator {
 
     fn doors(self: Arc<Self>, app: &Arc<App>, doors: Router) -> Router {
         let watched = doors.layer(from_fn_with_state(Arc::clone(&self), watch));
-        watched.merge(doors::routes(Arc::clone(app), self))
+        let all = watched.merge(doors::routes(Arc::clone(app), Arc::clone(&self)));
+        graph::beside(all, Arc::clone(app), self)
     }
 
     async fn introduce(&self, app: &App, access_key_id: &str) {

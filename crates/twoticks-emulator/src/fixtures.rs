@@ -21,6 +21,7 @@ use crate::chaos::Chaos;
 use crate::clock::LATEST;
 use crate::dice::seed_of_name;
 use crate::doors::config::outcome;
+use crate::graph::{access_token, app_id};
 use crate::life::Outcome;
 use crate::parameters::{Instant, by_word};
 use crate::whatsapp::{Liking, Quality, Standing, WhatsApp};
@@ -210,7 +211,7 @@ impl Fixtures {
         }
         for it in tell.templates {
             if it.is_new {
-                categorise(app, &it, now).await?;
+                categorise(app, (&it.channel, &it.template), it.category, now).await?;
             }
             let from = it.from.filter(|_| !it.is_new);
             match from {
@@ -456,15 +457,23 @@ pub(crate) async fn has_history(app: &App, channel: &ChannelId) -> Result<bool, 
 }
 
 /// A new template's category, into the journal.
-async fn categorise(app: &App, it: &TellTemplate, now: Time) -> Result<(), FixtureError> {
+///
+/// # Errors
+/// If the ledger does not take it.
+pub(crate) async fn categorise(
+    app: &App,
+    (channel, template): (&ChannelId, &Template),
+    category: Category,
+    now: Time,
+) -> Result<(), error::Error> {
     let event = Event::Category(CategoryEvent {
-        channel: it.channel.clone(),
-        template: it.template.clone(),
+        channel: channel.clone(),
+        template: template.clone(),
         effective: now,
-        category: it.category,
+        category,
         previous: None,
     });
-    app.ledger.record(batch(Kind::Category, it.channel.clone(), now, event)).await?;
+    app.ledger.record(batch(Kind::Category, channel.clone(), now, event)).await?;
     Ok(())
 }
 
@@ -506,6 +515,7 @@ pub fn shown(snapshot: &Snapshot, uid: &Uid) -> Value {
             "app_secret": channel.app_secrets.last().map(Secret::expose),
             "verify_token": channel.verify_token.expose(),
             "receipts_secret": channel.receipts_secret.expose(),
+            "app_id": app_id(channel), "access_token": access_token(channel),
         })
     });
     json!({

@@ -4,7 +4,7 @@
 //! `dice` is chance, `habits` every assumption, `life` what becomes of a message, `meta` how it is
 //! worded, `chaos` what goes wrong on the way, `book` what has to be counted, [`whatsapp`] all of
 //! it together as it runs, [`stream`] all of it without a server, [`clock`] the time that can be
-//! turned. [`emulator`] stands around a server: `doors` are `/_twoticks/…`, `fixtures` what a test
+//! turned. [`emulator`] stands around a server: `doors` are `/_twoticks/…`, [`graph`] are Meta's, `fixtures` what a test
 //! wants to be there, `tenants` who is there from the start, `renewable` what begins anew.
 //!
 //! To add a habit, a market or a failure, see `habits`; something that goes wrong, `chaos`; a door,
@@ -19,6 +19,7 @@ pub mod dice;
 mod doors;
 pub mod emulator;
 pub mod fixtures;
+pub mod graph;
 pub mod habits;
 pub mod life;
 pub mod meta;

@@ -134,7 +134,7 @@ pub(crate) async fn run(config: &Config, args: &Args, as_json: bool) -> Result<(
     world.emulator.whatsapp.listen_at(address).await;
     world.run();
     let now = world.app.clock.now().0;
-    let line = world::ready_line(&world.app, address, &tenants, &[], (now, now));
+    let line = world::ready_line(&world, address, &tenants, &[], (now, now));
     if let Some(folder) = folder {
         world::keep_ready_line(folder, &line)?;
     }
@@ -193,6 +193,7 @@ fn empty(folder: &Path) -> std::io::Result<()> {
 
 fn for_people(world: &World, tenants: &Tenants, address: &str, args: &Args) -> String {
     let version = env!("CARGO_PKG_VERSION");
+    let graph = world.emulator.whatsapp.config().version;
     let Tenants { admin, channels, .. } = tenants;
     let channel = channels.first().map(|channel| channel.id.as_str()).unwrap_or_default();
     let keys = match (args.any_key, &args.secret) {
@@ -219,6 +220,7 @@ fn for_people(world: &World, tenants: &Tenants, address: &str, args: &Args) -> S
 
   CAMS endpoint    http://{address}
 {keys}  dashboard        {dashboard}
+  Graph API        http://{address}/{graph}/, tokens at http://{address}/_twoticks/graph
   doors            http://{address}/_twoticks/
 
   curl -X POST http://{address}/_twoticks/fixtures -d '{{"numbers": [{{}}], "templates":

@@ -11,6 +11,7 @@ use twoticks_core::clock::{Clock, Time};
 use twoticks_emulator::clock::TurnedClock;
 use twoticks_emulator::emulator::{AnyKey, Emulator};
 use twoticks_emulator::fixtures;
+use twoticks_emulator::graph;
 use twoticks_emulator::renewable::Renewable;
 use twoticks_emulator::tenants::Tenants;
 use twoticks_emulator::whatsapp::{self, WhatsApp};
@@ -149,14 +150,14 @@ pub(crate) fn make_folder(folder: &Path, key_file: Option<&Path>, marker: &Marke
 /// What a script needs of a world that is ready, in one line. What is of the first channel comes
 /// first in each list, and of its templates those in `first`.
 pub(crate) fn ready_line(
-    app: &App,
+    world: &World,
     address: SocketAddr,
     tenants: &Tenants,
     first: &[&str],
     (start, end): (i64, i64),
 ) -> Value {
     let Tenants { account, admin, denied, session, channels } = tenants;
-    let snapshot = app.directory.snapshot();
+    let snapshot = world.app.directory.snapshot();
     let shown = fixtures::shown(&snapshot, &account.uid);
     let field = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
     let sorted = |name: &str, id: &str| {
@@ -174,7 +175,7 @@ pub(crate) fn ready_line(
     let one = channels.first();
     json!({
         "endpoint": format!("http://{address}"),
-        "dashboard": dashboard(app, address, tenants),
+        "dashboard": dashboard(&world.app, address, tenants),
         "control": format!("http://{address}/_twoticks/"),
         "admin": {
             "access_key_id": admin.id, "access_key_secret": admin.secret.expose(),
@@ -193,6 +194,10 @@ pub(crate) fn ready_line(
         "channels": sorted("channels", "id"),
         "numbers": sorted("numbers", "channel"),
         "templates": sorted("templates", "channel"),
+        "graph": one.map(|it| {
+            let version = world.emulator.whatsapp.config().version;
+            graph::shown(it, &format!("http://{address}"), version)
+        }),
         "data": {"start": start, "end": end},
     })
 }

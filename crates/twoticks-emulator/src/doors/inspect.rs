@@ -77,10 +77,12 @@ pub(super) async fn webhooks(around: Around, question: Question) -> Answer {
 }
 
 fn webhook(record: &WebhookRecord) -> Value {
-    let WebhookRecord { at, channels, updates, attempt, fault, answer, bytes, body } = record;
+    let WebhookRecord { at, channels, updates, attempt, fault, callback, answer, bytes, body } =
+        record;
     let told: Option<Value> = body.as_deref().and_then(|body| serde_json::from_str(body).ok());
     json!({
         "at": at.0, "channels": channels, "updates": updates, "attempt": attempt, "fault": fault,
+        "callback": callback,
         "status": answer.as_ref().ok(), "no_answer": answer.as_ref().err(), "bytes": bytes,
         "body": told,
     })

@@ -7,6 +7,7 @@
 
 mod clock;
 pub(crate) mod config;
+mod graph;
 mod inspect;
 mod things;
 
@@ -44,6 +45,8 @@ struct Question {
     is_post: bool,
     query: Option<String>,
     body: Bytes,
+    /// What the caller calls this server.
+    host: String,
 }
 
 impl Question {
@@ -142,6 +145,12 @@ const DOORS: &[Door] = &[
         "Loads channels, numbers, templates and opt-ins (the body); tells what there is. `key` names the account."
     ),
     door!(
+        "graph",
+        BOTH,
+        graph::graph,
+        "The Graph API beside it: its address and access tokens (`channel` or `key`). `fault` orders a bad answer, `times`, of one `edge`, for one `channel`; `faults` with an empty list clears."
+    ),
+    door!(
         "inspect/sends",
         GET,
         inspect::sends,
@@ -214,6 +223,8 @@ async fn ask(door: &Door, around: Around, request: Request) -> Answer {
         _ => return Err(NotDone::Method(methods(door))),
     };
     let query = request.uri().query().map(str::to_owned);
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default().to_owned();
     let body = axum::body::to_bytes(request.into_body(), parameters::BODY_MAX).await;
     let body = body.map_err(|_| {
         NotDone::Asked(format!("the body is longer than {} bytes", parameters::BODY_MAX))
@@ -221,7 +232,8 @@ async fn ask(door: &Door, around: Around, request: Request) -> Answer {
     // What has begun goes on to its end, also when nobody waits for it any more: half a turn of
     // the clock would lose what was on its way.
     let tasks = around.app.tasks.clone();
-    let done = tasks.complete((door.handler)(around, Question { is_post, query, body })).await;
+    let done =
+        tasks.complete((door.handler)(around, Question { is_post, query, body, host })).await;
     done.unwrap_or_else(|panicked| Err(NotDone::Failed(panicked.to_string())))
 }
 

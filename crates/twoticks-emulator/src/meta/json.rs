@@ -6,6 +6,7 @@
 use std::io::Write as _;
 
 use itoa::Buffer;
+use serde_json::Value;
 
 /// Appends raw JSON.
 pub(super) fn raw(out: &mut Vec<u8>, text: &str) {
@@ -50,6 +51,33 @@ fn escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Appends any value.
+pub(crate) fn value(out: &mut Vec<u8>, value: &Value) {
+    let mut is_first = true;
+    match value {
+        Value::String(it) => text(out, it),
+        Value::Array(items) => {
+            out.push(b'[');
+            for item in items {
+                comma(out, &mut is_first);
+                self::value(out, item);
+            }
+            out.push(b']');
+        }
+        Value::Object(fields) => {
+            out.push(b'{');
+            for (name, field) in fields {
+                comma(out, &mut is_first);
+                text(out, name);
+                out.push(b':');
+                self::value(out, field);
+            }
+            out.push(b'}');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => raw(out, &value.to_string()),
+    }
+}
+
 /// Appends `,` unless this is the first of its list.
 pub(super) fn comma(out: &mut Vec<u8>, is_first: &mut bool) {
     if !std::mem::replace(is_first, false) {
@@ -77,5 +105,14 @@ mod tests {
             assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), plain);
         }
+    }
+
+    #[test]
+    fn any_value_reads_back() {
+        let told = serde_json::json!({"ä/": [1, -2.5, null, true, {}, []], "b": {"c": "😀"}});
+        let mut out = Vec::new();
+        value(&mut out, &told);
+        assert!(out.is_ascii());
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), told);
     }
 }

@@ -5,7 +5,7 @@
 //! ([`Version`]); docs/compatibility.md lists what is played. What always holds: the same updates
 //! give the same bytes, ASCII only.
 
-mod json;
+pub(crate) mod json;
 pub mod management;
 
 use std::fmt;

@@ -2,15 +2,18 @@
 //!
 //! [`WhatsApp`] is the carrier behind the server and the sender of its webhooks. `state` is what
 //! it knows, `plan` turns a message into what is going to be told of it, `parcels` what is due
-//! into bodies. Whoever turns the clock ([`WhatsApp::advance`]) delivers on the way, so that
+//! into bodies, `receivers` is where they go, `known` what the Graph doors ask. Whoever turns the clock ([`WhatsApp::advance`]) delivers on the way, so that
 //! everything arrives at its time; otherwise [`WhatsApp::run`] does, as time goes by. What always
 //! holds: everything that happens comes from the seed and the order of the calls; what nobody took
 //! is told again for seven days.
 
+mod known;
 mod parcels;
 mod plan;
+mod receivers;
 mod state;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,18 +29,18 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 use twoticks_server::carrier::{Carrier, Outgoing, Refused};
 use twoticks_store::directory::Directory;
 
+pub use self::plan::template_id;
+pub use self::receivers::{CALLBACK_CHARS_MAX, Callback};
 pub use self::state::{Config, Liking, Quality, SendRecord, Standing, WebhookRecord};
 
 use self::parcels::{Parcel, Taken};
-use self::state::State;
+use self::receivers::Lanes;
+use self::state::{State, Way};
 use crate::book::Book;
 use crate::chaos::Chaos;
 use crate::clock::{NotTurned, TurnedClock};
 use crate::life::Outcome;
-use crate::post::Lane;
 
-/// How many connections webhooks come over.
-const LANES: usize = 4;
 /// How long one turn of the clock goes on without looking, at the least: what is due within it
 /// arrives together.
 const TOGETHER_MIN: i64 = SECOND;
@@ -57,8 +60,8 @@ pub struct WhatsApp {
     state: Mutex<State>,
     /// Something new may be due.
     woken: Notify,
-    /// Held by whoever delivers or turns the clock; `None` until somebody listens.
-    lanes: AsyncMutex<Vec<Lane>>,
+    /// Held by whoever delivers or turns the clock; empty until somebody listens.
+    lanes: AsyncMutex<Lanes>,
 }
 
 /// What a delivery did.
@@ -106,7 +109,7 @@ impl WhatsApp {
 
     /// Posts its webhooks to the server on `address` from now on.
     pub async fn listen_at(&self, address: SocketAddr) {
-        *self.lanes.lock().await = (0..LANES).map(|_| Lane::new(address)).collect();
+        *self.lanes.lock().await = Lanes::to(address);
         self.woken.notify_one();
     }
 
@@ -114,7 +117,7 @@ impl WhatsApp {
     /// stops waits for those who are connected to it.
     pub async fn run(&self, stop: &CancellationToken) {
         self.run_until(stop).await;
-        self.lanes.lock().await.clear();
+        *self.lanes.lock().await = Lanes::default();
     }
 
     async fn run_until(&self, stop: &CancellationToken) {
@@ -157,7 +160,7 @@ impl WhatsApp {
     /// Turns the clock from `now`, which it has just shown, to `target`, for whoever has the turn.
     async fn go_on(
         &self,
-        lanes: &mut [Lane],
+        lanes: &mut Lanes,
         now: Time,
         target: Time,
         together: i64,
@@ -234,7 +237,7 @@ impl WhatsApp {
     }
 
     /// Posts everything that is due now, until nothing is.
-    async fn deliver(&self, lanes: &mut [Lane], is_live: bool) -> Delivered {
+    async fn deliver(&self, lanes: &mut Lanes, is_live: bool) -> Delivered {
         let mut delivered = Delivered::default();
         loop {
             let now = self.clock.now();
@@ -242,15 +245,21 @@ impl WhatsApp {
             if parcels.is_empty() {
                 return delivered;
             }
-            let count = lanes.len().max(1);
-            let mut shares: Vec<Vec<Parcel>> = (0..count).map(|_| Vec::new()).collect();
+            let mut shares: BTreeMap<(SocketAddr, usize), Vec<Parcel>> = BTreeMap::new();
             for (index, parcel) in parcels.into_iter().enumerate() {
+                // Before anybody listens nothing is told, and what was due is gone.
+                let Some(address) = lanes.address(parcel.callback()) else { continue };
+                let count = lanes.reach(address).max(1);
                 let lane = parcel.lane(count).unwrap_or(index % count);
-                if let Some(share) = shares.get_mut(lane) {
-                    share.push(parcel);
+                shares.entry((address, lane)).or_default().push(parcel);
+            }
+            let mut busy = Vec::new();
+            for (address, of_address) in lanes.each() {
+                for (index, lane) in of_address.iter_mut().enumerate() {
+                    busy.extend(shares.remove(&(address, index)).map(|share| (lane, share)));
                 }
             }
-            let posting = lanes.iter_mut().zip(shares).map(|(lane, share)| async move {
+            let posting = busy.into_iter().map(|(lane, share)| async move {
                 let mut taken = Vec::with_capacity(share.len());
                 for parcel in share {
                     taken.push(parcel.post(lane, is_live).await);
@@ -426,7 +435,8 @@ impl Carrier for WhatsApp {
             };
             let call = messages.first().map(|first| &first.call).filter(|call| !is_long(call));
             let call = call.map(Arc::clone).unwrap_or_default();
-            messages.iter().map(|message| state.take(&snapshot, message, &call, now)).collect()
+            let take = |message| state.take(&snapshot, message, &call, Way::Server, now);
+            messages.iter().map(take).collect()
         };
         self.woken.notify_one();
         answers

@@ -1,6 +1,7 @@
 //! From what is due to bodies on their way, and what comes of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,10 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::directory::names::{Secret, Uid};
 use twoticks_wire::webhook::BODY_MAX;
+use twoticks_wire::webhook::sign::SignView;
 
 use super::Delivered;
+use super::receivers::{Callback, OWN_PATH};
 use super::state::{BODY_REMEMBERED_MAX, Due, Message, State, Thing, WebhookRecord};
 use crate::book::Entry;
 use crate::chaos::{BURST_PER_SECOND, Chaos, Fault, Profile};
@@ -30,12 +33,10 @@ const TRIED_FOR: i64 = 7 * DAY;
 const PAUSES: [i64; 9] = [1, 5, 30, 120, 600, 1_800, 3_600, 4 * 3_600, 8 * 3_600];
 /// How many updates a body of a burst has.
 const BURST_BODY: usize = 100;
-/// Where webhooks go.
-const PATH: &str = "/webhooks/whatsapp";
 
-/// What goes into bodies together: what has one secret, one account and one chaos, of a burst one
-/// number. (One app may serve several accounts; here they see nothing of each other.)
-type Together<'a> = (&'a str, Option<Uid>, String, Option<PhoneNumber>);
+/// What goes into bodies together: what has one secret, one account, one chaos and one receiver, of
+/// a burst one number. (One app may serve several accounts; here they see nothing of each other.)
+type Together<'a> = (&'a str, Option<Uid>, String, Option<PhoneNumber>, Option<Arc<Callback>>);
 
 /// A body on its way.
 pub(super) struct Parcel {
@@ -46,6 +47,8 @@ pub(super) struct Parcel {
     fault: Option<Fault>,
     /// Of a burst: the number that it is all about, so that one number's rate can be kept.
     burst_of: Option<PhoneNumber>,
+    /// Where it goes; else to the own server.
+    callback: Option<Arc<Callback>>,
 }
 
 /// What came of a body.
@@ -78,10 +81,12 @@ impl State {
             let Some(known) = snapshot.channel(channel) else { continue };
             let Some(secret) = known.app_secrets.last().map(Secret::expose) else { continue };
             let chaos = self.chaos_of(channel);
+            let callback = self.callback_of(channel);
             match &*due.thing {
                 Thing::Notice { body, .. } => {
                     let bytes = body.clone();
-                    parcels.push(wrap(secret, bytes, vec![due], chaos, None, &mut dice));
+                    let to = (None, callback);
+                    parcels.push(wrap(secret, bytes, vec![due], chaos, to, &mut dice));
                 }
                 Thing::Step { message, step, .. } => {
                     if let What::Tapped { .. } = step.what {
@@ -90,12 +95,12 @@ impl State {
                     let number = Some(message.phone_number.clone());
                     let number = number.filter(|_| chaos.has(Profile::Burst));
                     let account = message.account.clone();
-                    let key = (secret, account, chaos.to_string(), number);
+                    let key = (secret, account, chaos.to_string(), number, callback);
                     together.entry(key).or_insert_with(|| (chaos, Vec::new())).1.push(due);
                 }
             }
         }
-        for ((secret, _, _, number), (chaos, mut due)) in together {
+        for ((secret, _, _, number, callback), (chaos, mut due)) in together {
             if chaos.has(Profile::Reorder) {
                 dice.shuffle(&mut due);
             }
@@ -105,7 +110,8 @@ impl State {
                 let size = if number.is_some() { size.min(BURST_BODY) } else { size };
                 let of_body: Vec<Due> = rest.by_ref().take(size).collect();
                 for (of_body, bytes) in fitting(version, of_body) {
-                    parcels.push(wrap(secret, bytes, of_body, chaos, number.clone(), &mut dice));
+                    let to = (number.clone(), callback.clone());
+                    parcels.push(wrap(secret, bytes, of_body, chaos, to, &mut dice));
                 }
             }
         }
@@ -116,7 +122,7 @@ impl State {
     pub(super) fn settle(&mut self, all: Vec<Taken>, now: Time) -> Delivered {
         let mut delivered = Delivered::default();
         for Taken { parcel, answer, is_believed, is_fooled } in all {
-            let Parcel { asked, due, channels, attempt, fault, burst_of: _ } = parcel;
+            let Parcel { asked, due, channels, attempt, fault, burst_of: _, callback } = parcel;
             delivered.bodies += 1;
             if is_fooled {
                 self.book.believed_a_forgery();
@@ -134,6 +140,7 @@ impl State {
                 updates: due.len(),
                 attempt,
                 fault: fault.map(word),
+                callback: callback.map(|callback| callback.url().to_owned()),
                 answer,
                 bytes: asked.body.len(),
                 body: is_short.then(|| String::from_utf8_lossy(&asked.body).into_owned()),
@@ -169,12 +176,19 @@ impl State {
             What::Read => Entry::Read(price),
             What::Failed(failure) => Entry::Failed(failure.code),
             What::Tapped { button, has_context } => {
+                let is_signed = payload_of(message, button)
+                    .is_some_and(|payload| SignView::parse_payload(payload).is_some());
                 let button = button_of(message, button);
-                if has_context { Entry::Tapped(button) } else { Entry::TappedBySign(button) }
+                match (has_context, is_signed) {
+                    (true, _) => Entry::Tapped(button),
+                    (false, true) => Entry::TappedBySign(button),
+                    (false, false) => Entry::TappedByNobody(button),
+                }
             }
-            What::Opened { .. } => {
-                Entry::Opened(Button { kind: ButtonKind::Url, text: Text::lossy("cta") })
-            }
+            What::Opened { button } => Entry::Opened {
+                told: Button { kind: ButtonKind::Url, text: Text::lossy("cta") },
+                button: button_of(message, button),
+            },
         };
         // Outside of groups it is always the same person.
         let who = if message.is_group { *member + 1 } else { 0 };
@@ -199,7 +213,7 @@ fn wrap(
     bytes: Vec<u8>,
     due: Vec<Due>,
     chaos: Chaos,
-    burst_of: Option<PhoneNumber>,
+    (burst_of, callback): (Option<PhoneNumber>, Option<Arc<Callback>>),
     dice: &mut Dice,
 ) -> Parcel {
     let attempt = due.iter().map(|due| due.attempt).max().unwrap_or(0);
@@ -214,17 +228,22 @@ fn wrap(
     };
     let asked = Asked {
         method: Method::POST,
-        target: PATH.to_owned(),
+        target: callback.as_ref().map_or(OWN_PATH, |callback| callback.target()).to_owned(),
         headers: vec![
             ("content-type".to_owned(), b"application/json".to_vec()),
             ("x-hub-signature-256".to_owned(), signature.into_bytes()),
         ],
         body: Bytes::from(bytes),
     };
-    Parcel { asked, due, channels, attempt, fault, burst_of }
+    Parcel { asked, due, channels, attempt, fault, burst_of, callback }
 }
 
 impl Parcel {
+    /// Where it goes; to the own server if nowhere else.
+    pub(super) fn callback(&self) -> Option<&Callback> {
+        self.callback.as_deref()
+    }
+
     /// Over which of `lanes` it has to go; over any, if it is not of a burst.
     pub(super) fn lane(&self, lanes: usize) -> Option<usize> {
         let number = self.burst_of.as_ref()?;

@@ -9,9 +9,11 @@ use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_server::carrier::{Outgoing, Refused};
 use twoticks_store::directory::Snapshot;
-use twoticks_store::directory::model::Number;
+use twoticks_store::directory::model::{Number, TemplateRecord};
+use twoticks_wire::webhook::sign::Sign;
 
-use super::state::{Config, Liking, Message, Quality, SendRecord, Standing, State, Thing};
+use super::state::{Config, Liking, Message, Quality, SendRecord, Standing, State, Thing, Way};
+use crate::book::Taken;
 use crate::dice::{Dice, seed_of, seed_of_name};
 use crate::habits::{FAILURES, Failure, NO_WINDOW, PAUSED, Purpose, failure_of, market_of};
 use crate::life::{Circumstances, Life, Outcome, Step, What, life};
@@ -28,6 +30,8 @@ const MEMBERS: (i64, i64) = (3, 8);
 const TOLD_AFTER: (i64, i64) = (60, 700);
 /// The digits at the end of a recipient's number that are a code of Meta's: it fails with that.
 const CODE_DIGITS: usize = 6;
+/// What messages of the Marketing Messages API are charged as.
+const LITE: &str = "marketing_lite";
 
 impl State {
     /// Takes a message, or says what Meta would say. Of its call so much is remembered as `call`
@@ -37,10 +41,11 @@ impl State {
         snapshot: &Snapshot,
         outgoing: &Outgoing,
         call: &Arc<Map<String, Value>>,
+        way: Way,
         now: Time,
     ) -> Result<String, Refused> {
         self.catch_up(now);
-        let planned = self.planned(snapshot, outgoing, now);
+        let planned = self.planned(snapshot, outgoing, way, now);
         let (answer, lives) = match planned {
             Ok((wamid, lives)) => (Ok(wamid), lives),
             Err(why) => (Err(why), Vec::new()),
@@ -64,6 +69,7 @@ impl State {
         &mut self,
         snapshot: &Snapshot,
         outgoing: &Outgoing,
+        way: Way,
         now: Time,
     ) -> Result<(String, Vec<Life>), Refused> {
         let Outgoing { channel, from, to, template, sign, parameters, call: _ } = outgoing;
@@ -71,13 +77,26 @@ impl State {
         let is_group = matches!(recipient, Recipient::Group(_));
         let to = to.trim_start_matches('+');
         let has_window = self.has_window(from, to, now);
-        let (seed, tells_links, liking) = self.draw(outgoing, purpose);
+        let (seed, tells_links, liking) = self.draw(outgoing, purpose, way);
+        let price = price(purpose, recipient, tells_links, has_window, now);
         let wamid = wamid(&mut Dice::new(seed), to);
         let record = template
             .as_ref()
             .and_then(|template| snapshot.template(channel, &template.code, &template.language));
         let message = Arc::new(Message {
-            page: self.book.open(channel, from, template.as_ref(), is_group, now),
+            page: self.book.open(Taken {
+                channel,
+                number: from,
+                template: template.as_ref(),
+                claimed: match way {
+                    Way::Server => template.clone(),
+                    Way::Graph { .. } => sign.as_deref().and_then(signed),
+                },
+                is_answered: way == Way::Server && !is_group,
+                is_lite: price.category == LITE,
+                worth_micros: worth(purpose, price, to),
+                accepted: now,
+            }),
             seed,
             channel: channel.clone(),
             account: snapshot.channel(channel).map(|channel| channel.account.clone()),
@@ -92,7 +111,7 @@ impl State {
             buttons: record.map(|record| record.buttons.clone()).unwrap_or_default(),
             payloads: payloads(parameters.get("Payload")),
             sign: sign.clone(),
-            price: price(purpose, recipient, tells_links, has_window, now),
+            price,
         });
         let kinds: Vec<ButtonKind> = message.buttons.iter().map(|button| button.kind).collect();
         let circumstances = Circumstances {
@@ -147,13 +166,14 @@ impl State {
     }
 
     /// A message's seed, whether links that are opened are told of it, and how it is liked.
-    fn draw(&mut self, outgoing: &Outgoing, purpose: Purpose) -> (u64, bool, Liking) {
+    fn draw(&mut self, outgoing: &Outgoing, purpose: Purpose, way: Way) -> (u64, bool, Liking) {
         let Config { seed, after, .. } = self.config;
         let seed = if after == 0 { seed } else { seed_of(seed, after) };
         let line = self.line(&outgoing.channel);
         line.sent += 1;
         let seed = seed_of(seed_of_name(seed, outgoing.channel.as_str()), line.sent);
-        let tells_links = line.tells_links && purpose == Purpose::Template(Category::Marketing);
+        let tells_links = line.tells_links || way == Way::Graph { is_lite: true };
+        let tells_links = tells_links && purpose == Purpose::Template(Category::Marketing);
         let liking = outgoing.template.as_ref().and_then(|it| line.likings.get(it)).copied();
         (seed, tells_links, liking.unwrap_or_default())
     }
@@ -358,15 +378,12 @@ struct Named {
 }
 
 impl Named {
-    /// Where the template has no id of Meta's, one is made from its name.
     fn find(snapshot: &Snapshot, channel: &ChannelId, template: &Template) -> Option<Self> {
         let waba_id = snapshot.channel(channel)?.waba_id.clone()?;
         let record = snapshot.template(channel, &template.code, &template.language)?;
-        let made = seed_of_name(0x6d65_7461, &format!("{} {}", template.code, template.language));
-        let id = record.meta_id.as_ref().map(|id| id.as_str().to_owned());
         Some(Self {
             waba_id,
-            id: id.unwrap_or_else(|| (made >> 12).to_string()),
+            id: template_id(record),
             name: record.name.as_str().to_owned(),
             language: record.language.as_str().to_owned(),
         })
@@ -381,6 +398,20 @@ impl Named {
     fn template(&self) -> OfTemplate<'_> {
         OfTemplate { id: &self.id, name: &self.name, language: &self.language }
     }
+}
+
+/// Meta's id of a template; where it has none, digits that are made from its names.
+#[must_use]
+pub fn template_id(template: &TemplateRecord) -> String {
+    let TemplateRecord { channel, code, language, meta_id, .. } = template;
+    let made = || seed_of_name(0x6d65_7461, &format!("{channel} {code} {language}")) >> 12;
+    meta_id.as_ref().map_or_else(|| made().to_string(), |id| id.as_str().to_owned())
+}
+
+/// The template that `sign` names, if it is a sign of ours.
+fn signed(sign: &str) -> Option<Template> {
+    let Sign { code, language, campaign: _ } = Sign::parse(sign)?;
+    Some(Template { code: Text::new(&code).ok()?, language: Text::new(&language).ok()? })
 }
 
 fn waba_id(snapshot: &Snapshot, number: &Number) -> Text {
@@ -416,6 +447,16 @@ fn payloads(given: Option<&Value>) -> Vec<String> {
     given.map(|payload| payload.as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// What a message costs when it is delivered: nothing, or what a rate card that is played says.
+fn worth(purpose: Purpose, price: Price, to: &str) -> Option<i64> {
+    let is_marketing = purpose == Purpose::Template(Category::Marketing);
+    match price {
+        Price { cost_micros: Some(micros), .. } => Some(micros),
+        Price { kind: "regular", .. } => is_marketing.then(|| market_of(to).marketing_micros),
+        Price { .. } => Some(0),
+    }
+}
+
 /// What a message is charged as; in groups by categories of their own.
 fn price(
     purpose: Purpose,
@@ -438,7 +479,7 @@ fn price(
         Purpose::Template(Category::Marketing) if tells_links && !is_group => {
             let (Recipient::Number(to) | Recipient::User(to) | Recipient::Group(to)) = to;
             let micros = market_of(to).marketing_micros;
-            Price { cost_micros: Some(micros), ..price("regular", "marketing_lite") }
+            Price { cost_micros: Some(micros), ..price("regular", LITE) }
         }
         Purpose::Template(Category::Marketing) => {
             price("regular", category("marketing", "group_marketing"))

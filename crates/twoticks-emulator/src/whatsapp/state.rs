@@ -16,6 +16,7 @@ use crate::dice::{Dice, seed_of_name};
 use crate::habits::{RECATEGORISED, REJECTED, REVIEWING};
 use crate::life::{Outcome, Step, limited_usually};
 use crate::meta::{Price, Version};
+use crate::whatsapp::receivers::Callback;
 
 /// How many sends and how many bodies are remembered; older ones are forgotten.
 pub(super) const REMEMBERED_MAX: usize = 1_000;
@@ -71,7 +72,7 @@ impl Standing {
     ];
 
     /// The event that tells of it.
-    pub(super) fn event(self) -> &'static str {
+    pub(crate) fn event(self) -> &'static str {
         match self {
             Self::Approved => "APPROVED",
             Self::Pending => "PENDING",
@@ -151,6 +152,8 @@ pub struct WebhookRecord {
     pub attempt: u32,
     /// What went wrong with it on purpose.
     pub fault: Option<&'static str>,
+    /// Where it went, unless to the emulator's own server.
+    pub callback: Option<String>,
     /// What the receiver answered, or why there was no answer.
     pub answer: Result<u16, String>,
     /// How many bytes it has.
@@ -170,6 +173,21 @@ pub(super) struct Line {
     pub(super) templates: HashMap<Template, (Category, Standing)>,
     pub(super) likings: HashMap<Template, Liking>,
     pub(super) qualities: HashMap<PhoneNumber, Quality>,
+    /// Whether Meta collects analytics of its templates.
+    pub(super) has_insights: bool,
+    /// Where its webhooks go; else to the own server.
+    pub(super) callback: Option<Arc<Callback>>,
+    /// Whether the app has ended its subscription.
+    pub(super) is_unsubscribed: bool,
+}
+
+/// How a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the server, which hears its wamid and knows its template.
+    Server,
+    /// Through the Graph doors, perhaps of the Marketing Messages API.
+    Graph { is_lite: bool },
 }
 
 /// A message, as far as what is told of it goes.
@@ -354,6 +372,15 @@ impl State {
             Thing::Step { message, member, .. } => !dropped.contains(&place(message, *member)),
             Thing::Notice { .. } => true,
         });
+    }
+
+    pub(super) fn callback_of(&self, channel: &ChannelId) -> Option<Arc<Callback>> {
+        self.lines.get(channel).and_then(|line| line.callback.clone())
+    }
+
+    pub(super) fn drop_template(&mut self, channel: &ChannelId, template: &Template) {
+        self.line(channel).templates.remove(template);
+        self.changes.retain(|_, it| it.channel != *channel || it.template != *template);
     }
 
     pub(super) fn forget(&mut self, channel: &ChannelId) {

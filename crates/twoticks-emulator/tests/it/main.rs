@@ -10,6 +10,7 @@
 
 mod chaos;
 mod doors;
+mod graph;
 mod harness;
 mod lives;
 mod page;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use twoticks_core::clock::SECOND;
 use twoticks_emulator::chaos::Profile;
+use twoticks_emulator::graph::Fault;
 use twoticks_emulator::habits::{DELAYS, ELSEWHERE, FAILURES, MARKETS, Market};
 
 fn markets() -> String {
@@ -71,6 +72,10 @@ fn profiles() -> String {
     Profile::ALL.iter().map(|it| format!("| `{}` | {} |\n", it.as_str(), it.help())).collect()
 }
 
+fn faults() -> String {
+    Fault::ALL.iter().map(|it| format!("| `{}` | {} |\n", it.as_str(), it.help())).collect()
+}
+
 /// The page with the rows of its tables in their places, each between a marker and the end.
 fn written(page: &str) -> String {
     let mut page = page.to_owned();
@@ -79,6 +84,7 @@ fn written(page: &str) -> String {
         ("<!-- habits:delays -->", delays()),
         ("<!-- habits:failures -->", failures()),
         ("<!-- chaos:profiles -->", profiles()),
+        ("<!-- graph:faults -->", faults()),
     ] {
         let begin = page.find(marker).unwrap();
         let head = page[begin..].match_indices('\n').nth(2).unwrap().0 + begin + 1;

@@ -27,7 +27,7 @@ pub(super) fn print(
 ) -> Result<()> {
     let codes = BUSINESSES.iter().flat_map(|business| business.templates);
     let codes: Vec<&str> = codes.map(|template| template.code).collect();
-    let line = world::ready_line(&world.app, address, tenants, &codes, (told.start, told.end));
+    let line = world::ready_line(world, address, tenants, &codes, (told.start, told.end));
     world::keep_ready_line(folder, &line)?;
     if as_json {
         return output::value(true, &line);
