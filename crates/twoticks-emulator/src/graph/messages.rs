@@ -315,5 +315,9 @@ fn refused(why: carrier::Refused) -> Refusal {
                 None => Refusal::parameter(why),
             }
         }
+        // An emulator is no client of another one.
+        why @ (carrier::Refused::NotConnected | carrier::Refused::Graph(_)) => {
+            Refusal::parameter(why.to_string())
+        }
     }
 }
