@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use twoticks_store::error::Error;
 
 use crate::app::App;
-use crate::graph::pass;
+use crate::graph::{notices, pass};
 use crate::{edge, http, ingest, sending, telemetry, ui};
 
 /// All doors, ready to be served.
@@ -52,6 +52,8 @@ pub async fn serve(
     {
         let resumed = Arc::clone(&app);
         app.tasks.spawn(move |_| async move { sending::resume(&resumed).await });
+        let reading = Arc::clone(&app);
+        app.tasks.spawn(move |stop| notices::keep_reading(reading, stop));
     }
     let failed = tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => None,

@@ -190,7 +190,7 @@ pub struct Dead {
 /// What a dry run says of the line with the number `line`, from 1.
 #[must_use]
 pub fn report(line: u64, translated: &Translated) -> Report {
-    let Translated { events, dead, nothing, unknown, partly } = translated;
+    let Translated { events, dead, nothing, unknown, notices: _, partly } = translated;
     let aside = |it: &translate::Aside, before: &str| Aside {
         path: it.path.clone(),
         kind: format!("{before}{}", it.kind),

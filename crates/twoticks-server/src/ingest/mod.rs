@@ -35,6 +35,7 @@ use twoticks_store::ledger::{Batch, Kind};
 use twoticks_wire::webhook::BODY_MAX;
 
 use crate::app::App;
+use crate::graph::notices;
 use translate::{Context, Speaks, Translated};
 
 /// A body up to this long is verified and read where it arrives; a longer one on a thread that
@@ -268,14 +269,14 @@ fn translated(
 
 /// Puts a believed body into the journal. When it returns, it may be acknowledged.
 async fn record(
-    app: &App,
+    app: &Arc<App>,
     door: Door,
     accepted: Time,
     believed: Believed,
     body: Bytes,
 ) -> Result<(), Refusal> {
     let Believed { translated, channel, origin } = believed;
-    let Translated { events, dead, nothing, unknown, partly } = translated;
+    let Translated { events, dead, nothing, unknown, notices, partly } = translated;
     let parts = [events.len(), dead.len(), nothing.len(), unknown.len(), partly.len()];
     let batch = Batch {
         kind: door.kind(),
@@ -289,6 +290,7 @@ async fn record(
         body: body.into(),
     };
     app.ledger.record(batch).await.map_err(Refusal::Ledger)?;
+    notices::hear(app, notices);
     app.telemetry.webhook_taken(door.as_str());
     app.telemetry.webhook_translated(door.as_str(), parts);
     Ok(())

@@ -5,6 +5,7 @@ use twoticks_store::ledger::{Batch, Kind};
 
 use super::{Answer, CUST_SPACE_ID, Context, Field, ISV_CODE, Operation, Parameter};
 use crate::api_error::ApiError;
+use crate::graph::insights;
 
 pub(super) struct Enable;
 
@@ -39,6 +40,7 @@ impl Operation for Enable {
             };
             app.ledger.record(batch).await?;
         }
+        insights::enable(app, context.channel);
         Ok(Answer::new())
     }
 }

@@ -32,6 +32,7 @@ pub(crate) use self::resume::resume;
 
 use crate::app::App;
 use crate::carrier::{Outgoing, Refused};
+use crate::graph::notices::Reading;
 use crate::graph::{CallError, Graph};
 
 /// A send, as the journal keeps it: what is to be said, and to whom.
@@ -125,6 +126,8 @@ pub struct Dispatcher {
     lanes: Mutex<HashMap<(ChannelId, PhoneNumber), mpsc::UnboundedSender<Ticket>>>,
     /// How many requests go past on their way to the Graph API.
     passing: AtomicUsize,
+    /// Which channels' numbers and templates are being read again.
+    reading: Reading,
     /// A connection has changed: who waits for that looks again.
     connected: Arc<Notify>,
 }
@@ -136,6 +139,7 @@ impl Dispatcher {
             graph: OnceLock::new(),
             lanes: Mutex::default(),
             passing: AtomicUsize::new(0),
+            reading: Reading::default(),
             connected: Arc::new(Notify::new()),
         }
     }
@@ -159,6 +163,11 @@ impl Dispatcher {
     /// How many requests go past on their way to the Graph API.
     pub(crate) fn passing(&self) -> &AtomicUsize {
         &self.passing
+    }
+
+    /// Which channels' numbers and templates are being read again.
+    pub(crate) fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// Says that a channel's connection has changed.

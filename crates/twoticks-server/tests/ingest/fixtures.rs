@@ -84,7 +84,8 @@ async fn every_part_of_every_body_counts_or_is_named_and_no_person_is() {
     let [meta, cams] = bodies;
     let (mut events, mut people) = (0, 0);
     let mut check = |name: &str, parts: usize, secrets: &[&str], translated: &Translated| {
-        let Translated { events: counted, dead, nothing, unknown, partly: _ } = translated;
+        let Translated { events: counted, dead, nothing, unknown, partly: _, notices: _ } =
+            translated;
         let named = dead.len() + nothing.len() + unknown.len();
         assert_eq!(counted.len() + named, parts, "{name}: {translated:?}");
         let shown = format!("{translated:?}");

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -96,7 +98,8 @@ impl Double {
 
     fn fix(&self, path: &'static str, status: u16, body: &Value) {
         let answer = Answer::Say(status, body.to_string());
-        self.script.lock().unwrap().fixed.push((path, answer));
+        // What is fixed later goes first.
+        self.script.lock().unwrap().fixed.insert(0, (path, answer));
     }
 
     fn got(&self) -> Vec<Got> {
@@ -553,5 +556,102 @@ async fn a_client_that_points_here_sends_as_before_and_its_template_is_known() {
     let reply = server.get("/graph/http://127.0.0.1:1/x", &[]).await;
     assert_eq!(reply.status, 400, "{}", reply.text());
     assert_eq!(server.app.ledger.entries(1, 10).await.unwrap().len(), 1);
+    server.stop().await;
+}
+
+/// A signed webhook of the channel's account with one change.
+async fn tell(server: &Server, field: &str, value: &Value) {
+    let change = json!({"field": field, "value": value});
+    let body = json!({"object": "whatsapp_business_account",
+        "entry": [{"id": "3000", "time": 1_795_435_200, "changes": [change]}]})
+    .to_string();
+    let secret = format!("app-secret-of-{CHANNEL}");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    let signature: String =
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let length = body.len();
+    let request = format!(
+        "POST /webhooks/whatsapp HTTP/1.1\r\nhost: x\r\nx-hub-signature-256: sha256={signature}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    let reply = server.raw(request.as_bytes()).await.remove(0);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn what_whatsapp_tells_of_templates_is_seen_in_the_directory() {
+    let (server, double) = start().await;
+    answer_connect(&double);
+    execute(&server.app, connect(TOKEN)).await.unwrap();
+    let status = || {
+        let (channel, english) = (channel_id(CHANNEL), Text::new("en").unwrap());
+        let snapshot = server.app.directory.snapshot();
+        let known = snapshot.template(&channel, &Text::new(TEMPLATE).unwrap(), &english).unwrap();
+        known.graph.as_ref().unwrap().status.as_str().to_owned()
+    };
+    for (event, seen) in [("PAUSED", "PAUSED"), ("FLAGGED", "PAUSED"), ("REINSTATED", "APPROVED")] {
+        let told = json!({"event": event, "message_template_id": 9001, "reason": "NONE"});
+        tell(&server, "message_template_status_update", &told).await;
+        while status() != seen {
+            tokio::task::yield_now().await;
+        }
+    }
+    // What a notice does not say, WhatsApp is asked.
+    let asked = || double.got().iter().filter(|it| it.line.contains("/message_templates")).count();
+    let before = asked();
+    let quality = json!({"message_template_id": 9001, "previous_quality_score": "GREEN",
+        "new_quality_score": "RED"});
+    tell(&server, "message_template_quality_update", &quality).await;
+    while asked() == before {
+        tokio::task::yield_now().await;
+    }
+    // A template that is not there any more is not listed any more; what it counted stays.
+    {
+        let mut script = double.script.lock().unwrap();
+        for (path, answer) in &mut script.fixed {
+            if *path == "/message_templates" {
+                *answer = Answer::Say(200, json!({"data": []}).to_string());
+            }
+        }
+    }
+    let unknown = json!({"event": "APPROVED", "message_template_id": 77, "reason": "NONE"});
+    tell(&server, "message_template_status_update", &unknown).await;
+    while status() != "DELETED" {
+        tokio::task::yield_now().await;
+    }
+    let listed = server.call(Who::Root, "ListChatappTemplate", &[("Code", TEMPLATE)]).await;
+    assert_eq!(listed.json()["Total"], 0, "{}", listed.text());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn enabling_our_statistics_enables_metas_and_says_if_that_fails() {
+    let (server, double) = start().await;
+    answer_connect(&double);
+    execute(&server.app, connect(TOKEN)).await.unwrap();
+    let problems = || {
+        let snapshot = server.app.directory.snapshot();
+        let channel = snapshot.channel(&channel_id(CHANNEL)).unwrap();
+        channel.connection.as_ref().unwrap().problems.clone()
+    };
+    let refused: Value = serde_json::from_str(&error(200_005, "not in your country")).unwrap();
+    double.fix("is_enabled_for_insights", 400, &refused);
+    let reply = server.call(Who::Root, "EnableWhatsappROIMetric", &[]).await;
+    assert_eq!(reply.code(), "OK", "{}", reply.text());
+    while problems().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(problems()[0].as_str().contains("Meta 200005"), "{:?}", problems());
+    let opted_in = server.app.ledger.channel(&channel_id(CHANNEL)).await.unwrap().opted_in();
+    assert_eq!(opted_in, Some(NOON));
+    double.script.lock().unwrap().fixed.retain(|(path, _)| *path != "is_enabled_for_insights");
+    double.fix("is_enabled_for_insights", 200, &json!({"id": 3000}));
+    server.call(Who::Root, "EnableWhatsappROIMetric", &[]).await;
+    while !problems().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let asked = double.got().into_iter().rev().find(|got| got.line.contains("insights")).unwrap();
+    assert_eq!(asked.line, "POST /v24.0/3000?is_enabled_for_insights=true HTTP/1.1");
     server.stop().await;
 }

@@ -20,6 +20,16 @@ use twoticks_wire::webhook::meta::{
 use twoticks_wire::webhook::sign::SignView;
 
 use super::{Context, Refused, Sender, Translated, core_sign, lossy, payload_sign};
+use crate::graph::notices::Notice;
+
+/// What tells that something about numbers or templates has changed, and not all of it.
+const CHANGING: &[&str] = &[
+    "account_update",
+    "message_template_components_update",
+    "message_template_quality_update",
+    "phone_number_name_update",
+    "phone_number_quality_update",
+];
 
 /// Translates a webhook of the Cloud API; `body` are the bytes as they came.
 #[must_use]
@@ -114,8 +124,14 @@ fn translate<'a>(
         What::Reply(told) => reply(context, recent.own(context, id)?, place, told, out),
         What::UrlClick(told) => url_click(context, context.sender_by_id(id)?, place, told, out),
         What::CategoryUpdate(told) => category(context, update, told, out)?,
-        What::TemplateStatus(_) => out.nothing(place, "message_template_status_update"),
-        What::Nothing { kind } => out.nothing(place, kind),
+        What::TemplateStatus(told) => template_status(context, update, told, out),
+        What::Nothing { kind } => {
+            if CHANGING.contains(kind) {
+                let stale = channels(context, update).into_iter();
+                out.notices.extend(stale.map(|channel| Notice::Stale(channel.id.clone())));
+            }
+            out.nothing(place, kind);
+        }
         What::Unknown { kind } => out.unknown(place, kind),
         What::Bad { why } => out.dead(place, why),
     }
@@ -323,13 +339,7 @@ fn category(
         known
     });
     let effective = Time(effective.ok_or(Refused::NoTime)?);
-    let waba_id = update.waba_id.as_deref().and_then(|id| Text::new(id).ok());
-    let channels: Vec<&Channel> = waba_id
-        .iter()
-        .flat_map(|id| context.snapshot.channels_of_waba(id))
-        .map(AsRef::as_ref)
-        .filter(|channel| context.may_speak_for(channel))
-        .collect();
+    let channels = channels(context, update);
     if channels.is_empty() {
         return Err(Refused::Waba);
     }
@@ -347,6 +357,39 @@ fn category(
         out.count(context, place, Event::Category(event));
     }
     if found { Ok(()) } else { Err(Refused::Template) }
+}
+
+/// The channels of the account that an update is of, as far as the body may speak for them.
+fn channels<'a>(context: &Context<'a>, update: &Update) -> Vec<&'a Channel> {
+    let waba_id = update.waba_id.as_deref().and_then(|id| Text::new(id).ok());
+    waba_id
+        .iter()
+        .flat_map(|id| context.snapshot.channels_of_waba(id))
+        .map(AsRef::as_ref)
+        .filter(|channel| context.may_speak_for(channel))
+        .collect()
+}
+
+/// A template was approved, paused or the like: nothing is counted by it. One that is not known
+/// here was made elsewhere.
+fn template_status(
+    context: &Context<'_>,
+    update: &Update,
+    told: &wire::TemplateStatus,
+    out: &mut Translated,
+) {
+    for channel in channels(context, update) {
+        out.notices.push(match template(context, channel, &told.template) {
+            Some(known) => Notice::Template {
+                channel: channel.id.clone(),
+                template: known.identity(),
+                status: Text::lossy(&told.event),
+                reason: told.reason.as_deref().filter(|why| *why != "NONE").map(Text::lossy),
+            },
+            None => Notice::Stale(channel.id.clone()),
+        });
+    }
+    out.nothing(update.place, "message_template_status_update");
 }
 
 /// The template that is meant: by Meta's id, else by its name and language.

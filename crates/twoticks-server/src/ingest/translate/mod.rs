@@ -25,6 +25,8 @@ use twoticks_store::keys::{HashOf, Keys};
 use twoticks_store::ledger::Dead;
 use twoticks_wire::webhook::sign::SignView;
 
+use crate::graph::notices::Notice;
+
 pub use meta::meta;
 pub use receipts::receipts;
 
@@ -69,6 +71,8 @@ pub struct Translated {
     pub nothing: Vec<Aside>,
     /// What is not known: kept with the body, not counted.
     pub unknown: Vec<Aside>,
+    /// What changes no count and is to be seen elsewhere: templates and numbers.
+    pub notices: Vec<Notice>,
     /// What is counted without something beside the point that could not be read, such as a cost
     /// that is out of bounds.
     pub partly: Vec<Aside>,

@@ -117,7 +117,7 @@ impl Reader {
     }
 
     fn shown(&self, translated: &Translated) -> Vec<String> {
-        let Translated { events, dead, nothing, unknown, partly } = translated;
+        let Translated { events, dead, nothing, unknown, notices: _, partly } = translated;
         let mut lines: Vec<String> = events.iter().map(|event| self.event(event)).collect();
         let dead = dead.iter().map(|it| format!("dead {}: {}", it.path, it.why));
         lines.extend(dead);
