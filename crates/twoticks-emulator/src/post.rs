@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -148,12 +149,18 @@ impl Lane {
                 Limited::new(body, ANSWER_BYTES_MAX).collect().await,
             ))
         };
+        let mut answer = std::pin::pin!(answer);
         let (status, body) = tokio::select! {
-            answer = answer => answer.map_err(|error| unreadable(error.to_string()))?,
-            ended = connection => {
-                let why = ended.err().map_or("it was closed".to_owned(), |error| error.to_string());
-                return Err(unreadable(why));
-            }
+            answer = answer.as_mut() => answer.map_err(|error| unreadable(error.to_string()))?,
+            ended = connection => match answer.now_or_never() {
+                // An answer may end with its connection (HTTP/1.0).
+                Some(Ok(answer)) => answer,
+                Some(Err(_)) | None => {
+                    let why = ended.err();
+                    let why = why.map_or("it was closed".to_owned(), |error| error.to_string());
+                    return Err(unreadable(why));
+                }
+            },
         };
         let body = body.map_err(|error| unreadable(error.to_string()))?.to_bytes();
         Ok(Answered { status, body })
@@ -200,4 +207,41 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, NoAnswer> {
     // A request is one small write; waiting for more would only delay it.
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_may_end_with_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Asked {
+            method: Method::GET,
+            target: "/".to_owned(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+        };
+        for (told, expected) in [
+            ("HTTP/1.0 200 OK\r\n\r\nhello", Some("hello")),
+            ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", Some("")),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", None),
+            ("HTTP/1.", None),
+            ("", None),
+        ] {
+            let answering = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1_024];
+                assert!(stream.read(&mut head).await.unwrap() > 0);
+                stream.write_all(told.as_bytes()).await.unwrap();
+            };
+            let mut lane = Lane::new(address);
+            let (answer, ()) = tokio::join!(lane.ask(&asked), answering);
+            let body = answer.map(|it| String::from_utf8(it.body.to_vec()).unwrap());
+            assert_eq!(body.ok().as_deref(), expected, "{told}");
+        }
+    }
 }

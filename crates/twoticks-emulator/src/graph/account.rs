@@ -13,18 +13,30 @@ pub(super) const KIND: Kind = Kind {
         "auth_international_rate_eligibility",
         "business_verification_status",
         "country",
+        "creation_time",
+        "disable_marketing_messages_on_cloud_api",
         "health_status",
+        "is_shared_with_partners",
+        "linked_commerce_account",
+        "marketing_messages_ad_account",
         "marketing_messages_lite_api_status",
+        "marketing_messages_onboarding_status",
         "message_template_namespace",
         "message_templates",
         "on_behalf_of_business_info",
+        "owner_business",
         "owner_business_info",
         "ownership_type",
         "phone_numbers",
+        "primary_business_location",
         "primary_funding_id",
         "purchase_order_number",
+        "service_pricing_policy",
         "status",
         "subscribed_apps",
+        "template_auto_archival_enabled",
+        "whatsapp_business_manager_messaging_limit",
+        "whatsapp_manager_marketing_messages_max_price_enroll_status",
     ],
     usual: &["id", "name", "currency", "timezone_id"],
 };
@@ -56,15 +68,10 @@ pub(super) async fn node(here: &Here, asked: &Asked) -> Result<Value, Refusal> {
 /// # Errors
 /// If they cannot be read.
 pub(super) fn wanted(asked: &Asked) -> Result<Vec<Field>, Refusal> {
-    match asked.given.list("fields") {
+    match asked.given.value("fields") {
         None => Ok(Vec::new()),
-        Some(_) => {
-            let text = match asked.given.value("fields") {
-                Some(Value::String(text)) => text.clone(),
-                _ => asked.given.list("fields").unwrap_or_default().join(","),
-            };
-            fields::read(&text)
-        }
+        Some(Value::String(text)) => fields::read(text),
+        Some(_) => fields::read(&asked.given.list("fields").unwrap_or_default().join(",")),
     }
 }
 

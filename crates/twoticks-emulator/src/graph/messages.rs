@@ -67,6 +67,11 @@ pub(super) fn send(
     if given.text("messaging_product").as_deref() != Some("whatsapp") {
         return Err(Refusal::missing("messaging_product"));
     }
+    if given.text("status").as_deref() == Some("read") {
+        // Somebody has seen what came in; nobody is told.
+        let seen = given.text("message_id").ok_or_else(|| Refusal::missing("message_id"));
+        return seen.map(|_| json!({"success": true}));
+    }
     let to = recipient(given)?;
     let sign = given.text("biz_opaque_callback_data");
     if sign.as_ref().is_some_and(|it| it.chars().count() > CALLBACK_DATA_CHARS_MAX) {

@@ -16,9 +16,10 @@ use crate::whatsapp::Quality;
 pub(super) const KIND: Kind = Kind {
     name: "WhatsAppBusinessPhoneNumber",
     known: &[
-        "account_mode",
         "certificate",
         "conversational_automation",
+        "country_code",
+        "country_dial_code",
         "eligibility_for_api_business_global_search",
         "health_status",
         "is_official_business_account",
@@ -26,13 +27,10 @@ pub(super) const KIND: Kind = Kind {
         "is_pin_enabled",
         "is_preverified_number",
         "last_onboarded_time",
-        "name_status",
         "new_certificate",
         "new_name_status",
         "official_business_account",
-        "quality_score",
         "search_visibility",
-        "throughput",
         "username",
         "webhook_configuration",
         "whatsapp_business_manager_messaging_limit",
@@ -75,6 +73,10 @@ fn all(here: &Here, number: &Number) -> Map<String, Value> {
             ("status", status.into()),
             ("code_verification_status", "VERIFIED".into()),
             ("platform_type", "CLOUD_API".into()),
+            ("quality_score", json!({"score": rating})),
+            ("throughput", json!({"level": "STANDARD"})),
+            ("name_status", "APPROVED".into()),
+            ("account_mode", "LIVE".into()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     )

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use twoticks_core::event::Category;
 use twoticks_core::ids::Text;
 use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
-use twoticks_store::directory::{self, Change};
+use twoticks_store::directory::{self, Change, TEMPLATES_PER_CHANNEL_MAX};
 
 use super::account::wanted;
 use super::components;
@@ -87,7 +87,30 @@ pub(super) fn list(here: &Here, asked: &Asked) -> Result<Value, Refusal> {
             rows.push(KIND.pick(&all, &wanted)?.into());
         }
     }
-    page(asked, rows).map(Value::Object)
+    let count = rows.len();
+    let mut page = page(asked, rows)?;
+    if let Some(names) = asked.given.list("summary") {
+        page.insert("summary".to_owned(), summary(here, &names, count)?.into());
+    }
+    Ok(page.into())
+}
+
+/// What `summary=…` wants to know of all templates, `count` of which fit.
+fn summary(here: &Here, names: &[String], count: usize) -> Result<Map<String, Value>, Refusal> {
+    let all = here.snapshot.templates_of(&here.channel.id).count();
+    let told = names.iter().filter(|name| *name != "false").map(|name| {
+        // Who only wants one gets the count.
+        let name = if name == "true" { "total_count" } else { name };
+        let value = match name {
+            "total_count" => count.into(),
+            "message_template_count" => all.into(),
+            "message_template_limit" => TEMPLATES_PER_CHANNEL_MAX.into(),
+            "are_translations_complete" => true.into(),
+            other => return Err(Refusal::no_field(other, "summary")),
+        };
+        Ok((name.to_owned(), value))
+    });
+    told.collect()
 }
 
 pub(super) fn node(here: &Here, asked: &Asked, of: &TemplateRecord) -> Result<Value, Refusal> {

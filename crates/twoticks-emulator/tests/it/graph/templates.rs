@@ -38,6 +38,16 @@ async fn templates_are_listed_composed_and_filtered() {
         let names: Vec<&str> = rows.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names, expected, "{filter}");
     }
+    for (summary, expected) in [
+        ("true", json!({"total_count": 2})),
+        (
+            "total_count,message_template_count",
+            json!({"total_count": 2, "message_template_count": 4}),
+        ),
+    ] {
+        let page = calling.get(&format!("{list}?category=UTILITY&summary={summary}")).await;
+        assert_eq!(page["summary"], expected);
+    }
     let id = promo["id"].as_str().unwrap();
     assert!(id.bytes().all(|byte| byte.is_ascii_digit()));
     let node = calling.get(&format!("/{id}?fields=name,status,rejected_reason")).await;
