@@ -11,6 +11,7 @@
 
 pub mod code;
 pub mod envelope;
+pub mod graph;
 pub mod head;
 pub mod params;
 pub mod request;
