@@ -9,7 +9,7 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 use twoticks_store::directory::model::{GraphNumber, GraphTemplate, Number, TemplateRecord};
 use twoticks_store::directory::names::Secret;
 use twoticks_store::directory::{BUTTONS_MAX, COMPONENTS_BYTES_MAX, Change, Snapshot};
-use twoticks_wire::graph::definition::Definition;
+use twoticks_wire::graph::template::{self, Definition};
 
 use super::check::text_or_number;
 use super::{CallError, Graph};
@@ -186,7 +186,7 @@ fn template_of(
     }
     let format = said.get("parameter_format").and_then(Value::as_str).unwrap_or_default();
     let named = format.eq_ignore_ascii_case("named");
-    let definition = Definition::parse(&components, named);
+    let definition = Definition::parse(&components);
     let definition = definition.map_err(|why| left_out(&why.to_string()))?;
     Ok(TemplateRecord {
         channel: channel.clone(),
@@ -211,11 +211,14 @@ fn template_of(
 /// The buttons that are counted.
 fn buttons(definition: &Definition) -> Vec<Button> {
     let counted = definition.buttons.iter().filter_map(|button| {
-        let kind = match button.kind.as_str() {
-            "QUICK_REPLY" => ButtonKind::QuickReply,
-            "URL" => ButtonKind::Url,
-            "PHONE_NUMBER" => ButtonKind::PhoneNumber,
-            _ => return None,
+        let kind = match button.kind {
+            template::ButtonKind::QuickReply => ButtonKind::QuickReply,
+            template::ButtonKind::Url => ButtonKind::Url,
+            template::ButtonKind::PhoneNumber => ButtonKind::PhoneNumber,
+            template::ButtonKind::CopyCode
+            | template::ButtonKind::Otp
+            | template::ButtonKind::Flow
+            | template::ButtonKind::Other(_) => return None,
         };
         Some(Button { kind, text: Text::lossy(&button.text) })
     });

@@ -13,9 +13,9 @@ use twoticks_store::directory::PROBLEMS_MAX;
 use twoticks_store::directory::model::Channel;
 use twoticks_store::directory::names::Secret;
 use twoticks_store::ledger::{Batch, Kind};
-use twoticks_wire::graph::definition::Definition;
 use twoticks_wire::graph::error::{GraphError, Remedy};
 use twoticks_wire::graph::message;
+use twoticks_wire::graph::template::Definition;
 
 use super::{Outcome, Ticket, accepted, listing};
 use crate::app::App;
@@ -131,7 +131,7 @@ fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
     };
     let definition = match template.and_then(|record| record.graph.as_ref()) {
         Some(graph) => {
-            let read = Definition::parse(&graph.components, graph.named);
+            let read = Definition::parse(&graph.components);
             Some(read.map_err(|why| format!("what is known of the template: {why}"))?)
         }
         None => None,
@@ -145,6 +145,7 @@ fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
             name: record.name.as_str(),
             language: record.language.as_str(),
             definition: definition.as_ref(),
+            named: record.graph.as_ref().is_some_and(|graph| graph.named),
             quick_replies: &quick_replies,
         }),
         sign: outgoing.sign.as_deref(),

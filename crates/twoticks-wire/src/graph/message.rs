@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::definition::{Button, Definition, Header};
+use super::template::{Button, ButtonKind, Definition, Header, button_variable};
 
 /// Why a message cannot be made; names the parameter and what would do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,8 @@ pub struct Template<'a> {
     pub language: &'a str,
     /// What it says; without it every parameter is taken for one of its body.
     pub definition: Option<&'a Definition>,
+    /// Whether the variables of its header and body have names instead of numbers.
+    pub named: bool,
     /// The places of its quick replies among its buttons, for a template whose definition is not
     /// known.
     pub quick_replies: &'a [usize],
@@ -91,7 +93,9 @@ impl Message<'_> {
 
     fn template(&self, template: &Template<'_>) -> Result<Value, Unfit> {
         let mut components = match template.definition {
-            Some(definition) => Filling { message: self, definition }.components()?,
+            Some(definition) => {
+                Filling { message: self, definition, named: template.named }.components()?
+            }
             None => self.body_of_all()?,
         };
         if template.definition.is_none() {
@@ -219,23 +223,71 @@ const CODE: [&str; 4] = ["CouponCode", "couponCode", "code", "1"];
 struct Filling<'a> {
     message: &'a Message<'a>,
     definition: &'a Definition,
+    named: bool,
+}
+
+/// Which part of a template is filled in: itself, or a card of its carousel.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    card: Option<usize>,
+    header: Option<&'a Header>,
+    body: &'a [String],
+    buttons: &'a [Button],
 }
 
 impl Filling<'_> {
     fn components(&self) -> Result<Vec<Value>, Unfit> {
-        let mut components = Vec::new();
-        if let Some(header) = &self.definition.header {
-            components.extend(self.header(header)?);
-        }
-        let body = &self.definition.body;
-        if !body.is_empty() {
-            let values: Result<Vec<Value>, Unfit> =
-                body.iter().map(|name| Ok(self.text(name, &self.param(name)?))).collect();
-            components.push(json!({"type": "body", "parameters": values?}));
-        }
+        let Definition { header, body, buttons, cards, .. } = self.definition;
         let mut payloads = self.message.payloads();
-        for button in &self.definition.buttons {
-            components.extend(self.button(button, &mut payloads)?);
+        let whole = Part { card: None, header: header.as_ref(), body, buttons };
+        let mut components = self.part(whole, &mut payloads)?;
+        let mut filled = Vec::new();
+        for (index, card) in cards.iter().enumerate() {
+            let part = Part {
+                card: Some(index),
+                header: card.header.as_ref(),
+                body: &card.body,
+                buttons: &card.buttons,
+            };
+            let components = self.part(part, &mut payloads)?;
+            filled.push(json!({"card_index": index, "components": components}));
+        }
+        if !filled.is_empty() {
+            components.push(json!({"type": "carousel", "cards": filled}));
+        }
+        Ok(components)
+    }
+
+    fn part<'b>(
+        &self,
+        part: Part<'_>,
+        payloads: &mut impl Iterator<Item = &'b str>,
+    ) -> Result<Vec<Value>, Unfit> {
+        let mut components = Vec::new();
+        if let Some(header) = part.header {
+            components.extend(self.header(header, part.card)?);
+        }
+        let mut names: Vec<&str> = part.body.iter().map(String::as_str).collect();
+        // Values of numbers are told in the order of the numbers, wherever those stand.
+        if !self.named {
+            names.sort_by_key(|name| name.parse::<u32>().unwrap_or(u32::MAX));
+        }
+        let values: Result<Vec<Value>, Unfit> = names
+            .into_iter()
+            .map(|name| Ok(self.text(name, &self.param(name, part.card)?)))
+            .collect();
+        let mut values = values?;
+        // The text of an authentication template is WhatsApp's, and takes the code.
+        let has_code = part.buttons.iter().any(|button| button.kind == ButtonKind::Otp);
+        if has_code && values.is_empty() {
+            let lacks = || unfit("TemplateParams", "lacks `code`, which the template has");
+            values.push(json!({"type": "text", "text": self.given_as(&CODE).ok_or_else(lacks)?}));
+        }
+        if !values.is_empty() {
+            components.push(json!({"type": "body", "parameters": values}));
+        }
+        for button in part.buttons {
+            components.extend(self.button(button, part, payloads)?);
         }
         Ok(components)
     }
@@ -249,45 +301,58 @@ impl Filling<'_> {
         names.iter().find_map(|name| self.given(name))
     }
 
-    fn param(&self, name: &str) -> Result<String, Unfit> {
-        self.given(name).ok_or_else(|| {
-            unfit("TemplateParams", format!("lacks `{name}`, which the template has"))
-        })
+    /// The value of a variable; on a card its name has that in front.
+    fn param(&self, name: &str, card: Option<usize>) -> Result<String, Unfit> {
+        let name = card.map_or_else(|| name.to_owned(), |card| format!("card_{card}_{name}"));
+        let lacks = || format!("lacks `{name}`, which the template has");
+        self.given(&name).ok_or_else(|| unfit("TemplateParams", lacks()))
     }
 
     /// A text for a variable, which is named where the template's variables have names.
     fn text(&self, name: &str, text: &str) -> Value {
-        match self.definition.named {
+        match self.named {
             true => json!({"type": "text", "parameter_name": name, "text": text}),
             false => json!({"type": "text", "text": text}),
         }
     }
 
-    fn header(&self, header: &Header) -> Result<Option<Value>, Unfit> {
+    fn header(&self, header: &Header, card: Option<usize>) -> Result<Option<Value>, Unfit> {
+        let media = |kind: &str| {
+            let own = card.map(|card| format!("card_{card}_HeaderUrl"));
+            let link = match &own {
+                Some(own) => self.given(own),
+                None => self.given_as(&MEDIA),
+            };
+            let name = own.as_deref().unwrap_or("HeaderUrl");
+            let lacks = format!("lacks `{name}`, the address of the header's media");
+            let link = link.ok_or_else(|| unfit("TemplateParams", lacks))?;
+            let mut parameter = Map::new();
+            parameter.insert("type".to_owned(), kind.into());
+            parameter.insert(kind.to_owned(), json!({ "link": link }));
+            Ok(json!([parameter]))
+        };
         let parameters = match header {
-            Header::Text(None) => return Ok(None),
-            // Numbers begin anew in each component: `header.1` is the header's, else `1` is both.
-            Header::Text(Some(name)) => {
-                let own = self.given(&format!("header.{name}"));
-                json!([self.text(name, &own.map_or_else(|| self.param(name), Ok)?)])
-            }
-            Header::Media(format) => {
-                let link = self.given_as(&MEDIA);
-                let lacks = "lacks `HeaderUrl`, the address of the header's media";
-                let link = link.ok_or_else(|| unfit("TemplateParams", lacks))?;
-                let format = format.to_ascii_lowercase();
-                let mut parameter = Map::new();
-                parameter.insert("type".to_owned(), format.as_str().into());
-                parameter.insert(format, json!({ "link": link }));
-                json!([parameter])
-            }
+            Header::Text(names) => match names.first() {
+                None => return Ok(None),
+                // Numbers begin anew in each component: `header_1` is the header's, else `1` is
+                // both.
+                Some(name) => {
+                    let own = self.given(&format!("header_{name}"));
+                    json!([self.text(name, &own.map_or_else(|| self.param(name, card), Ok)?)])
+                }
+            },
+            Header::Image => media("image")?,
+            Header::Video => media("video")?,
+            Header::Document => media("document")?,
             Header::Location => {
-                let value = |name: &str| self.param(name);
+                let value = |name: &str| self.param(name, card);
                 json!([{"type": "location", "location": {
                     "latitude": value("latitude")?, "longitude": value("longitude")?,
                     "name": self.given("name"), "address": self.given("address"),
                 }}])
             }
+            // What it takes is not known: it may take nothing.
+            Header::Other(_) => return Ok(None),
         };
         Ok(Some(json!({"type": "header", "parameters": parameters})))
     }
@@ -295,10 +360,11 @@ impl Filling<'_> {
     fn button<'b>(
         &self,
         button: &Button,
+        part: Part<'_>,
         payloads: &mut impl Iterator<Item = &'b str>,
     ) -> Result<Option<Value>, Unfit> {
         let index = button.index;
-        let own = || self.given(&format!("button.{index}"));
+        let own = button_variable(part.card, index);
         let component = |sub_type: &str, parameter: Value| {
             json!({
                 "type": "button", "sub_type": sub_type, "index": index.to_string(),
@@ -308,32 +374,27 @@ impl Filling<'_> {
         let lacks = |name: &str| {
             unfit("TemplateParams", format!("lacks `{name}`, which button {index} of it takes"))
         };
-        Ok(match button.kind.as_str() {
-            "QUICK_REPLY" => payloads.next().map(|payload| quick_reply(index, payload)),
-            "URL" => match &button.variable {
-                None => None,
-                Some(name) => {
-                    let shared = self.definition.body.contains(name) && !self.definition.named;
-                    let value = own().or_else(|| self.given(name).filter(|_| !shared));
-                    let value = value.ok_or_else(|| lacks(&format!("button.{index}")))?;
-                    Some(component("url", json!({"type": "text", "text": value})))
-                }
-            },
-            "COPY_CODE" => {
-                let code = own().or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"))?;
-                Some(component("copy_code", json!({"type": "coupon_code", "coupon_code": code})))
+        let code =
+            || self.given(&own).or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"));
+        Ok(match &button.kind {
+            ButtonKind::QuickReply => payloads.next().map(|payload| quick_reply(index, payload)),
+            ButtonKind::Url if button.variable.is_none() => None,
+            ButtonKind::Url => {
+                let value = self.given(&own).ok_or_else(|| lacks(&own))?;
+                Some(component("url", json!({"type": "text", "text": value})))
             }
-            "OTP" => {
-                let code = own().or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"))?;
-                Some(component("url", json!({"type": "text", "text": code})))
+            ButtonKind::CopyCode => {
+                let parameter = json!({"type": "coupon_code", "coupon_code": code()?});
+                Some(component("copy_code", parameter))
             }
-            "FLOW" => Some(component("flow", self.flow())),
-            "CATALOG" => self.thumbnail().map(|thumbnail| {
+            ButtonKind::Otp => Some(component("url", json!({"type": "text", "text": code()?}))),
+            ButtonKind::Flow => Some(component("flow", self.flow())),
+            ButtonKind::Other(kind) if kind == "CATALOG" => self.thumbnail().map(|thumbnail| {
                 let action = json!({"thumbnail_product_retailer_id": thumbnail});
                 component("catalog", json!({"type": "action", "action": action}))
             }),
-            "MPM" => Some(component("mpm", self.products()?)),
-            _ => None,
+            ButtonKind::Other(kind) if kind == "MPM" => Some(component("mpm", self.products()?)),
+            ButtonKind::PhoneNumber | ButtonKind::Other(_) => None,
         })
     }
 

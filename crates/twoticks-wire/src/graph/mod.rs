@@ -1,10 +1,14 @@
-//! The Graph API: bodies of requests, and what answers say. No I/O.
+//! The Graph API: what is asked of it and what it answers, as values.
 //!
-//! [`message`] makes the body of a message from what the CAMS door was given, by what the template
-//! says ([`definition`]); [`error`] reads refusals and says what can be done about them.
+//! [`template`] turns templates between CAMS's words and the Graph API's and says what a send has
+//! to fill in, [`message`] makes the body of a send, [`analytics`] asks for its figures and reads
+//! them, [`error`] reads refusals and says what can be done about them. To add an edge: a module
+//! here. What always holds: enumerations are open, ids may be texts or numbers, money is never a
+//! float, and no answer makes it panic.
 
-pub mod definition;
+pub mod analytics;
 pub mod error;
 pub mod message;
+pub mod template;
 #[cfg(test)]
 mod tests;

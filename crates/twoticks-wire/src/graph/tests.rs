@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::definition::Definition;
 use super::message::{Message, Template};
+use super::template::Definition;
 
 fn map(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
@@ -12,12 +12,13 @@ fn map(value: &Value) -> Map<String, Value> {
 /// The body of a message to a number, or what is wrong with it.
 fn made(definition: Option<&Value>, named: bool, parameters: &Value, call: &Value) -> String {
     let definition =
-        definition.map(|components| Definition::parse(&components.to_string(), named).unwrap());
+        definition.map(|components| Definition::parse(&components.to_string()).unwrap());
     let is_template = call.get("MessageType").is_none();
     let template = Template {
         name: "promo",
         language: "en",
         definition: definition.as_ref(),
+        named,
         quick_replies: &[0],
     };
     let to = parameters.get("To").and_then(Value::as_str).unwrap_or("15550001");
@@ -59,7 +60,7 @@ fn a_template_is_filled_in_by_its_definition() {
     ]);
     let given = json!({
         "TemplateParams": {"1": "Ada", "2": 5, "HeaderUrl": "https://x.example/a.png",
-            "button.0": "a?b", "code": "SUMMER"},
+            "button_0": "a?b", "code": "SUMMER"},
         "Payload": ["p0"], "FlowAction": {"FlowToken": "t", "FlowActionData": {"a": 1}},
     });
     let button = |sub_type: &str, index: &str, parameter: Value| json!({"type": "button", "sub_type": sub_type, "index": index, "parameters": [parameter]});
@@ -83,9 +84,9 @@ fn names_are_names_and_what_is_lacking_is_named() {
         {"type": "HEADER", "format": "TEXT", "text": "Hi {{first_name}}"},
         {"type": "BODY", "text": "{{first_name}}, {{day}}"},
         {"type": "BUTTONS", "buttons": [
-            {"type": "URL", "text": "Shop", "url": "https://shop.example/{{path}}"}]},
+            {"type": "URL", "text": "Shop", "url": "https://shop.example/{{1}}"}]},
     ]);
-    let given = json!({"TemplateParams": {"first_name": "Ada", "day": "Friday", "path": "x"}});
+    let given = json!({"TemplateParams": {"first_name": "Ada", "day": "Friday", "button_0": "x"}});
     let text =
         |name: &str, text: &str| json!({"type": "text", "parameter_name": name, "text": text});
     let expected = json!([
@@ -96,8 +97,8 @@ fn names_are_names_and_what_is_lacking_is_named() {
     ]);
     same(&made(Some(&components), true, &given, &json!({})), &expected);
     for (params, lacks) in [
-        (json!({"first_name": "Ada", "path": "x"}), "`TemplateParams` lacks `day`"),
-        (json!({"first_name": "Ada", "day": "x"}), "`TemplateParams` lacks `button.0`"),
+        (json!({"first_name": "Ada", "button_0": "x"}), "`TemplateParams` lacks `day`"),
+        (json!({"first_name": "Ada", "day": "x"}), "`TemplateParams` lacks `button_0`"),
         (json!({}), "`TemplateParams` lacks `first_name`"),
     ] {
         let given = json!({ "TemplateParams": params });
@@ -112,7 +113,43 @@ fn names_are_names_and_what_is_lacking_is_named() {
     ]);
     let given = json!({"TemplateParams": {"1": "Ada"}});
     let found = made(Some(&components), false, &given, &json!({}));
-    assert!(found.starts_with("`TemplateParams` lacks `button.0`"), "{found}");
+    assert!(found.starts_with("`TemplateParams` lacks `button_0`"), "{found}");
+}
+
+#[test]
+fn cards_and_codes_are_filled_in() {
+    let card = json!({"components": [
+        {"type": "HEADER", "format": "IMAGE"}, {"type": "BODY", "text": "{{1}}"},
+        {"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "Yes"}]},
+    ]});
+    let components = json!([{"type": "BODY", "text": "x"}, {"type": "CAROUSEL", "cards": [card]}]);
+    let given = json!({
+        "TemplateParams": {"card_0_HeaderUrl": "https://x.example/a.png", "card_0_1": "one"},
+        "Payload": ["p"],
+    });
+    let filled = json!([{"card_index": 0, "components": [
+        {"type": "header", "parameters": [
+            {"type": "image", "image": {"link": "https://x.example/a.png"}}]},
+        {"type": "body", "parameters": [{"type": "text", "text": "one"}]},
+        {"type": "button", "sub_type": "quick_reply", "index": "0",
+         "parameters": [{"type": "payload", "payload": "p"}]},
+    ]}]);
+    let expected = json!([{"type": "carousel", "cards": filled}]);
+    same(&made(Some(&components), false, &given, &json!({})), &expected);
+
+    let components = json!([
+        {"type": "BODY", "add_security_recommendation": true},
+        {"type": "BUTTONS", "buttons": [{"type": "OTP", "otp_type": "COPY_CODE", "text": "Copy"}]},
+    ]);
+    let text = json!([{"type": "text", "text": "123456"}]);
+    let expected = json!([
+        {"type": "body", "parameters": text},
+        {"type": "button", "sub_type": "url", "index": "0", "parameters": text},
+    ]);
+    let given = json!({"TemplateParams": {"code": "123456"}});
+    same(&made(Some(&components), false, &given, &json!({})), &expected);
+    let lacking = made(Some(&components), false, &json!({}), &json!({}));
+    assert!(lacking.starts_with("`TemplateParams` lacks `code`"), "{lacking}");
 }
 
 #[test]

@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 use super::Defect;
 
 /// One member of an object: its key, and its value as its own bytes.
-pub(super) type Member<'a> = (Cow<'a, str>, &'a RawValue);
+pub(crate) type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The members of an object, in order, repetitions included; `None` if it is not one.
-pub(super) fn members(raw: &RawValue) -> Option<Vec<Member<'_>>> {
+pub(crate) fn members(raw: &RawValue) -> Option<Vec<Member<'_>>> {
     if !raw.get().starts_with('{') {
         return None;
     }
@@ -29,7 +29,7 @@ pub(super) fn members(raw: &RawValue) -> Option<Vec<Member<'_>>> {
 ///
 /// Senders are not strict: an object whose keys are numbers is a list of its values, null is an
 /// empty list, and anything else where a list is expected is a list of that one thing.
-pub(super) fn elements(raw: &RawValue, take: &mut dyn FnMut(&RawValue) -> bool) {
+pub(crate) fn elements(raw: &RawValue, take: &mut dyn FnMut(&RawValue) -> bool) {
     match raw.get().as_bytes().first() {
         Some(b'[') => {
             let mut deserializer = serde_json::Deserializer::from_str(raw.get());
@@ -59,7 +59,7 @@ fn members_of_a_list(raw: &RawValue) -> Option<Vec<Member<'_>>> {
 }
 
 /// As [`elements`], each as its members; `None` for one that is not an object.
-pub(super) fn objects(raw: &RawValue, take: &mut dyn FnMut(Option<Vec<Member<'_>>>) -> bool) {
+pub(crate) fn objects(raw: &RawValue, take: &mut dyn FnMut(Option<Vec<Member<'_>>>) -> bool) {
     // As a rule they all are, and then the bytes are passed over once less.
     if let Ok(list) = serde_json::from_str::<Vec<Members<'_>>>(raw.get()) {
         list.into_iter().all(|Members(members)| take(Some(members)));
@@ -116,8 +116,8 @@ fn is_index(key: &str) -> bool {
 
 /// Reads optional fields and remembers the names of those that were there, but could not be read.
 #[derive(Default)]
-pub(super) struct Fields {
-    pub(super) unread: Vec<&'static str>,
+pub(crate) struct Fields {
+    pub(crate) unread: Vec<&'static str>,
 }
 
 impl Fields {
@@ -136,27 +136,27 @@ impl Fields {
     }
 
     /// An id or a word: see [`word`].
-    pub(super) fn word(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<String> {
+    pub(crate) fn word(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<String> {
         self.take(name, raw, word)
     }
 
     /// A text for people: see [`text`].
-    pub(super) fn text(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<String> {
         self.take(name, raw, text)
     }
 
     /// A whole number: see [`integer`].
-    pub(super) fn integer(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<i64> {
+    pub(crate) fn integer(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<i64> {
         self.take(name, raw, integer)
     }
 
     /// Whole seconds, as milliseconds.
-    pub(super) fn seconds(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<i64> {
+    pub(crate) fn seconds(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<i64> {
         self.take(name, raw, seconds)
     }
 
     /// True or false, also as a text.
-    pub(super) fn flag(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<bool> {
+    pub(crate) fn flag(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<bool> {
         self.take(name, raw, |raw| match word_or_literal(raw).as_ref() {
             "true" => Some(true),
             "false" => Some(false),
@@ -165,12 +165,12 @@ impl Fields {
     }
 
     /// An amount of money: see [`micros`].
-    pub(super) fn micros(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<i64> {
+    pub(crate) fn micros(&mut self, name: &'static str, raw: Option<&RawValue>) -> Option<i64> {
         self.take(name, raw, |raw| micros(&word_or_literal(raw)))
     }
 
     /// An object with fields of its own.
-    pub(super) fn object<'a, T: Deserialize<'a>>(
+    pub(crate) fn object<'a, T: Deserialize<'a>>(
         &mut self,
         name: &'static str,
         raw: Option<&'a RawValue>,
@@ -185,7 +185,7 @@ impl Fields {
 }
 
 /// A field without which the element means nothing.
-pub(super) fn needed<T>(
+pub(crate) fn needed<T>(
     name: &'static str,
     raw: Option<&RawValue>,
     read: fn(&RawValue) -> Option<T>,
@@ -195,7 +195,7 @@ pub(super) fn needed<T>(
 }
 
 /// An object, into a struct whose fields are raw.
-pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Defect> {
+pub(crate) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Defect> {
     // A struct would be read from a list, too.
     if !raw.get().starts_with('{') {
         return Err(Defect::NotAnObject);
@@ -222,7 +222,7 @@ fn word_or_literal(raw: &RawValue) -> Cow<'_, str> {
 }
 
 /// An id or a word, exactly: a text, or the digits of a whole number; `None` if it is empty.
-pub(super) fn word(raw: &RawValue) -> Option<String> {
+pub(crate) fn word(raw: &RawValue) -> Option<String> {
     if let Some(text) = string(raw) {
         return (!text.is_empty()).then(|| text.into_owned());
     }
@@ -231,7 +231,7 @@ pub(super) fn word(raw: &RawValue) -> Option<String> {
 
 /// A text that people read: as [`word`], but half a surrogate pair (texts are cut to length)
 /// becomes replacement characters instead of the loss of it all.
-pub(super) fn text(raw: &RawValue) -> Option<String> {
+pub(crate) fn text(raw: &RawValue) -> Option<String> {
     if let Some(word) = word(raw) {
         return Some(word);
     }
@@ -240,13 +240,13 @@ pub(super) fn text(raw: &RawValue) -> Option<String> {
 }
 
 /// A whole number, as one or as its digits in a text.
-pub(super) fn integer(raw: &RawValue) -> Option<i64> {
+pub(crate) fn integer(raw: &RawValue) -> Option<i64> {
     let digits = word_or_literal(raw);
     if is_integer(&digits) { digits.parse().ok() } else { None }
 }
 
 /// Whole seconds, as milliseconds.
-pub(super) fn seconds(raw: &RawValue) -> Option<i64> {
+pub(crate) fn seconds(raw: &RawValue) -> Option<i64> {
     integer(raw)?.checked_mul(1_000)
 }
 
@@ -261,7 +261,7 @@ const AMOUNT_DIGITS_MAX: usize = 64;
 /// A decimal number as millionths, exactly, from its text; a seventh decimal and what follows
 /// rounds to the nearest millionth, half away from zero. `None` if it is no JSON number, has too
 /// many digits or does not fit.
-pub(super) fn micros(number: &str) -> Option<i64> {
+pub(crate) fn micros(number: &str) -> Option<i64> {
     let (negative, number) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, number),

@@ -8,7 +8,7 @@
 
 pub mod cams;
 mod cursor;
-mod json;
+pub(crate) mod json;
 pub mod meta;
 pub mod sign;
 
