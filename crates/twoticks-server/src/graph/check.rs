@@ -159,7 +159,7 @@ impl Subject<'_> {
 }
 
 /// An id, which may be a number where the documentation has a text.
-pub(super) fn text_or_number(value: &Value) -> Option<String> {
+pub(crate) fn text_or_number(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

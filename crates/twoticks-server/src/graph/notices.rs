@@ -113,13 +113,9 @@ async fn put_status(
     let Some(known) = snapshot.template(channel, &template.code, &template.language) else {
         return;
     };
-    let (components, named, quality) = match &known.graph {
-        Some(graph) => (Arc::clone(&graph.components), graph.named, graph.quality.clone()),
-        // What it says is not known: it is shown as it was put here.
-        None => return,
-    };
-    let updated = app.clock.now();
-    let graph = GraphTemplate { components, named, status, reason, quality, updated };
+    // Where what it says is not known, it is shown as it was put here.
+    let Some(graph) = known.graph.clone() else { return };
+    let graph = GraphTemplate { status, reason, updated: app.clock.now(), ..graph };
     let record = TemplateRecord { graph: Some(graph), ..TemplateRecord::clone(known) };
     if let Err(why) = app.directory.change(vec![Change::PutTemplate(record)]).await {
         let error = &why as &dyn std::error::Error;

@@ -75,17 +75,19 @@ pub(crate) async fn read(
     }
     for known in snapshot.templates_of(channel) {
         let is_gone = !seen.contains(&(known.code.clone(), known.language.clone()));
-        if let Some(graph) = known.graph.as_ref().filter(|graph| is_gone && !is_deleted(graph)) {
-            let graph = GraphTemplate { status: word(DELETED), updated: now, ..graph.clone() };
-            let gone = TemplateRecord { graph: Some(graph), ..TemplateRecord::clone(known) };
+        if let Some(gone) = is_gone.then(|| deleted(known, now)).flatten() {
             read.changes.push(Change::PutTemplate(gone));
         }
     }
     Ok(read)
 }
 
-fn is_deleted(graph: &GraphTemplate) -> bool {
-    graph.status.as_str() == DELETED
+/// A template that WhatsApp does not have any more: what it counted is still asked for. `None` if
+/// it is that already, or WhatsApp never had it.
+pub(crate) fn deleted(known: &TemplateRecord, now: Time) -> Option<TemplateRecord> {
+    let graph = known.graph.as_ref().filter(|graph| graph.status.as_str() != DELETED)?;
+    let graph = GraphTemplate { status: word(DELETED), updated: now, ..graph.clone() };
+    Some(TemplateRecord { graph: Some(graph), ..known.clone() })
 }
 
 fn word(text: &str) -> Text {
@@ -199,6 +201,9 @@ fn template_of(
         graph: Some(GraphTemplate {
             components: components.into(),
             named,
+            button_names: known
+                .and_then(|known| known.graph.as_ref().map(|graph| graph.button_names.clone()))
+                .unwrap_or_default(),
             status: text(said, "status").unwrap_or_else(|| word("UNKNOWN")),
             // `NONE` is no reason.
             reason: text(said, "rejected_reason").filter(|reason| reason.as_str() != "NONE"),
@@ -209,7 +214,7 @@ fn template_of(
 }
 
 /// The buttons that are counted.
-fn buttons(definition: &Definition) -> Vec<Button> {
+pub(crate) fn buttons(definition: &Definition) -> Vec<Button> {
     let counted = definition.buttons.iter().filter_map(|button| {
         let kind = match button.kind {
             template::ButtonKind::QuickReply => ButtonKind::QuickReply,

@@ -6,16 +6,21 @@
 //! found in `decode`; `call` does not fail for bad input.
 
 pub(crate) mod arguments;
+mod create_chatapp_template;
+mod delete_chatapp_template;
 mod dispatch;
 mod enable_whatsapp_roi_metric;
 mod get_chatapp_phone_number_metric;
+mod get_chatapp_template_detail;
 mod get_chatapp_template_metric;
 mod list_chatapp_template;
 mod message;
+mod modify_chatapp_template;
 mod query_chatapp_phone_numbers;
 mod range;
 mod send_chatapp_mass_message;
 mod send_chatapp_message;
+mod template;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,6 +43,10 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<get_chatapp_phone_number_metric::Get>(),
     entry::<get_chatapp_template_metric::Get>(),
     entry::<list_chatapp_template::List>(),
+    entry::<get_chatapp_template_detail::Get>(),
+    entry::<create_chatapp_template::Create>(),
+    entry::<modify_chatapp_template::Modify>(),
+    entry::<delete_chatapp_template::Delete>(),
     entry::<query_chatapp_phone_numbers::Get>(),
     entry::<send_chatapp_message::Send>(),
     entry::<send_chatapp_mass_message::Send>(),

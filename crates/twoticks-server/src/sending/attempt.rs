@@ -1,5 +1,6 @@
 //! One message, handed to the Graph API once: what is asked, and what comes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,12 +140,19 @@ fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
     let buttons = template.iter().flat_map(|record| record.buttons.iter().enumerate());
     let quick_replies = buttons.filter(|(_, button)| button.kind == ButtonKind::QuickReply);
     let quick_replies: Vec<usize> = quick_replies.map(|(index, _)| index).collect();
+    let names: BTreeMap<&str, &str> = template
+        .and_then(|record| record.graph.as_ref())
+        .into_iter()
+        .flat_map(|graph| graph.button_names.iter())
+        .map(|(ours, theirs)| (ours.as_str(), theirs.as_str()))
+        .collect();
     let message = message::Message {
         to: &outgoing.to,
         template: template.map(|record| message::Template {
             name: record.name.as_str(),
             language: record.language.as_str(),
             definition: definition.as_ref(),
+            button_names: &names,
             named: record.graph.as_ref().is_some_and(|graph| graph.named),
             quick_replies: &quick_replies,
         }),

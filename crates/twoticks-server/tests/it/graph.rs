@@ -655,3 +655,93 @@ async fn enabling_our_statistics_enables_metas_and_says_if_that_fails() {
     assert_eq!(asked.line, "POST /v24.0/3000?is_enabled_for_insights=true HTTP/1.1");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn templates_are_made_changed_and_taken_away_at_whatsapp() {
+    let (server, double) = start().await;
+    answer_connect(&double);
+    execute(&server.app, connect(TOKEN)).await.unwrap();
+    let made = json!({"id": "7001", "status": "PENDING", "category": "UTILITY"});
+    double.fix("POST /v24.0/3000/message_templates", 200, &made);
+    double.fix("POST /v24.0/7001", 200, &json!({"success": true}));
+    double.fix("DELETE /v24.0/3000/message_templates", 200, &json!({"success": true}));
+    let components = json!([
+        {"Type": "BODY", "Text": "Hello $(name)"},
+        {"Type": "BUTTONS", "Buttons": [{"Type": "URL", "Text": "Shop", "UrlType": "dynamic",
+            "Url": "https://shop.example/$(path)"}]},
+    ])
+    .to_string();
+    let example = r#"{"name": "Ada", "path": "https://shop.example/x"}"#;
+    let create = [
+        ("Name", "spring_sale"),
+        ("Language", "en"),
+        ("Category", "MARKETING"),
+        ("TemplateType", "WHATSAPP"),
+        ("Components", components.as_str()),
+        ("Example", example),
+        ("AllowCategoryChange", "true"),
+    ];
+    let reply = server.call(Who::Root, "CreateChatappTemplate", &create).await;
+    assert_eq!(reply.json()["Data"]["TemplateCode"], "7001", "{}", reply.text());
+    let asked = double.got().into_iter().next_back().unwrap();
+    assert_eq!(asked.line, "POST /v24.0/3000/message_templates HTTP/1.1");
+    let body = &asked.body;
+    assert_eq!((&body["name"], &body["category"]), (&json!("spring_sale"), &json!("MARKETING")));
+    assert_eq!(body["parameter_format"], "NAMED");
+    assert_eq!(body["components"][0]["text"], "Hello {{name}}");
+    assert_eq!(body["components"][1]["buttons"][0]["url"], "https://shop.example/{{1}}");
+
+    let listed = [("Code", "7001")];
+    let listed = server.call(Who::Root, "ListChatappTemplate", &listed).await.json();
+    let row = &listed["ListTemplate"][0];
+    assert_eq!((&row["AuditStatus"], &row["Category"]), (&json!("auditing"), &json!("UTILITY")));
+    let detail = [("TemplateCode", "7001"), ("Language", "en")];
+    let detail = server.call(Who::Root, "GetChatappTemplateDetail", &detail).await.json();
+    assert_eq!(detail["Data"]["Components"][0]["Text"], "Hello $(name)", "{detail}");
+    // The caller's own name of the link's variable is the one to be filled in.
+    let send = [
+        ("ChannelType", "whatsapp"),
+        ("Type", "template"),
+        ("From", NUMBER),
+        ("To", "8613900000001"),
+        ("TemplateCode", "7001"),
+        ("Language", "en"),
+        ("TemplateParams", r#"{"name": "Ada", "path": "a/b"}"#),
+    ];
+    let reply = server.call(Who::Root, "SendChatappMessage", &send).await;
+    assert!(reply.json()["MessageId"].as_str().unwrap().starts_with("wamid."), "{}", reply.text());
+    let asked = double.got().into_iter().next_back().unwrap();
+    let button = &asked.body["template"]["components"][1];
+    assert_eq!(button["parameters"][0]["text"], "a/b", "{}", asked.body);
+
+    let components = r#"[{"Type": "BODY", "Text": "Bye $(name)"}]"#;
+    let modify = [
+        ("TemplateCode", "7001"),
+        ("Language", "en"),
+        ("Components", components),
+        ("Example", example),
+    ];
+    let reply = server.call(Who::Root, "ModifyChatappTemplate", &modify).await;
+    assert_eq!(reply.code(), "OK", "{}", reply.text());
+    let asked = double.got().into_iter().next_back().unwrap();
+    assert_eq!(asked.line, "POST /v24.0/7001 HTTP/1.1");
+    assert_eq!(asked.body["components"][0]["text"], "Bye {{name}}");
+    let gone = server.call(Who::Root, "DeleteChatappTemplate", &[("TemplateCode", "7001")]).await;
+    assert_eq!(gone.code(), "OK", "{}", gone.text());
+    let asked = double.got().into_iter().next_back().unwrap();
+    let line = "DELETE /v24.0/3000/message_templates?name=spring_sale HTTP/1.1";
+    assert_eq!(asked.line, line);
+    let listed = server.call(Who::Root, "ListChatappTemplate", &[("Code", "7001")]).await;
+    assert_eq!(listed.json()["Total"], 0);
+    // What Meta says no to is told with its code, and nothing has changed here.
+    double.fix(
+        "POST /v24.0/3000/message_templates",
+        400,
+        &serde_json::from_str(&error(100, "no")).unwrap(),
+    );
+    let reply = server.call(Who::Root, "CreateChatappTemplate", &create).await;
+    assert_eq!(reply.code(), "InvalidParameter.CreateError");
+    assert!(reply.json()["Message"].as_str().unwrap().contains("Meta 100: no"), "{}", reply.text());
+    settled(&server).await;
+    server.stop().await;
+}

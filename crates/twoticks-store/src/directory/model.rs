@@ -4,6 +4,7 @@
 //! checked in `snapshot.rs`, for the directory as a whole. To add a field, add it here and in
 //! `stored.rs`, with a default for files that were written before.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
@@ -226,6 +227,10 @@ pub struct GraphTemplate {
     pub components: Arc<str>,
     /// Whether its variables have names instead of numbers.
     pub named: bool,
+    /// What callers call the variables of its links and codes, by our names for them
+    /// (`button_0`): the Graph API does not keep theirs.
+    #[serde(default)]
+    pub button_names: BTreeMap<Text, Text>,
     /// `APPROVED`, `PENDING`, `REJECTED`, `PAUSED`, `DISABLED` and so on.
     pub status: Text,
     /// Why it was rejected or paused.

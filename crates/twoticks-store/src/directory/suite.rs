@@ -5,6 +5,7 @@
 
 mod in_a_file;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twoticks_core::clock::Time;
@@ -163,6 +164,7 @@ fn connected() -> Vec<Change> {
     let stands = GraphTemplate {
         components: r#"[{"type":"BODY","text":"Hello {{1}}"}]"#.into(),
         named: false,
+        button_names: BTreeMap::from([(text("button_0"), text("path"))]),
         status: text("APPROVED"),
         reason: None,
         quality: Some(text("GREEN")),

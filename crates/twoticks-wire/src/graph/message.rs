@@ -4,6 +4,8 @@
 //! 4 and cams-wire.md 6.4. What always holds: what the caller gave is handed on or refused by its
 //! name, never dropped in silence; our sign is in `biz_opaque_callback_data`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::template::{Button, ButtonKind, Definition, Header, button_variable};
@@ -33,6 +35,8 @@ pub struct Template<'a> {
     pub definition: Option<&'a Definition>,
     /// Whether the variables of its header and body have names instead of numbers.
     pub named: bool,
+    /// What callers call the variables of links and codes, by our names for them.
+    pub button_names: &'a BTreeMap<&'a str, &'a str>,
     /// The places of its quick replies among its buttons, for a template whose definition is not
     /// known.
     pub quick_replies: &'a [usize],
@@ -93,9 +97,7 @@ impl Message<'_> {
 
     fn template(&self, template: &Template<'_>) -> Result<Value, Unfit> {
         let mut components = match template.definition {
-            Some(definition) => {
-                Filling { message: self, definition, named: template.named }.components()?
-            }
+            Some(definition) => Filling { message: self, definition, template }.components()?,
             None => self.body_of_all()?,
         };
         if template.definition.is_none() {
@@ -223,7 +225,7 @@ const CODE: [&str; 4] = ["CouponCode", "couponCode", "code", "1"];
 struct Filling<'a> {
     message: &'a Message<'a>,
     definition: &'a Definition,
-    named: bool,
+    template: &'a Template<'a>,
 }
 
 /// Which part of a template is filled in: itself, or a card of its carousel.
@@ -269,7 +271,7 @@ impl Filling<'_> {
         }
         let mut names: Vec<&str> = part.body.iter().map(String::as_str).collect();
         // Values of numbers are told in the order of the numbers, wherever those stand.
-        if !self.named {
+        if !self.template.named {
             names.sort_by_key(|name| name.parse::<u32>().unwrap_or(u32::MAX));
         }
         let values: Result<Vec<Value>, Unfit> = names
@@ -310,7 +312,7 @@ impl Filling<'_> {
 
     /// A text for a variable, which is named where the template's variables have names.
     fn text(&self, name: &str, text: &str) -> Value {
-        match self.named {
+        match self.template.named {
             true => json!({"type": "text", "parameter_name": name, "text": text}),
             false => json!({"type": "text", "text": text}),
         }
@@ -364,7 +366,9 @@ impl Filling<'_> {
         payloads: &mut impl Iterator<Item = &'b str>,
     ) -> Result<Option<Value>, Unfit> {
         let index = button.index;
-        let own = button_variable(part.card, index);
+        let ours = button_variable(part.card, index);
+        let theirs = self.template.button_names.get(ours.as_str());
+        let own = || self.given(&ours).or_else(|| self.given(theirs?));
         let component = |sub_type: &str, parameter: Value| {
             json!({
                 "type": "button", "sub_type": sub_type, "index": index.to_string(),
@@ -374,13 +378,12 @@ impl Filling<'_> {
         let lacks = |name: &str| {
             unfit("TemplateParams", format!("lacks `{name}`, which button {index} of it takes"))
         };
-        let code =
-            || self.given(&own).or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"));
+        let code = || own().or_else(|| self.given_as(&CODE)).ok_or_else(|| lacks("code"));
         Ok(match &button.kind {
             ButtonKind::QuickReply => payloads.next().map(|payload| quick_reply(index, payload)),
             ButtonKind::Url if button.variable.is_none() => None,
             ButtonKind::Url => {
-                let value = self.given(&own).ok_or_else(|| lacks(&own))?;
+                let value = own().ok_or_else(|| lacks(theirs.unwrap_or(&ours.as_str())))?;
                 Some(component("url", json!({"type": "text", "text": value})))
             }
             ButtonKind::CopyCode => {

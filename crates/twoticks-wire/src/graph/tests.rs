@@ -1,5 +1,7 @@
 //! Messages as the Graph API is asked to send them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::message::{Message, Template};
@@ -19,6 +21,7 @@ fn made(definition: Option<&Value>, named: bool, parameters: &Value, call: &Valu
         language: "en",
         definition: definition.as_ref(),
         named,
+        button_names: &BTreeMap::from([("button_9", "path")]),
         quick_replies: &[0],
     };
     let to = parameters.get("To").and_then(Value::as_str).unwrap_or("15550001");

@@ -1,0 +1,200 @@
+//! What the operations on templates have in common: which one is meant, what it says, and how
+//! WhatsApp is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use twoticks_core::event::Category;
+use twoticks_core::ids::Text;
+use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
+use twoticks_store::directory::names::Secret;
+use twoticks_wire::code::{Code, Refusal};
+use twoticks_wire::graph::template::{self, Definition, Unfit};
+use twoticks_wire::params::Params;
+
+use super::arguments::{object, text};
+use super::{Context, Parameter, message, optional};
+use crate::api_error::ApiError;
+use crate::graph::{CallError, Graph, sync};
+
+/// How long a message of a template may be tried, in seconds, whatever its category.
+const TTL_SECONDS: (i64, i64) = (30, 43_200);
+
+pub(super) const TEMPLATE_TYPE: Parameter = optional("TemplateType", "string", "`WHATSAPP`.");
+pub(super) const EXAMPLE: Parameter =
+    optional("Example", "object", "A text for each variable of the template, by its name.");
+pub(super) const TTL: Parameter =
+    optional("MessageSendTtlSeconds", "integer", "How long a message of it is tried, in seconds.");
+pub(super) const CODE: Parameter =
+    optional("TemplateCode", "string", "The template; it or `TemplateName` is needed.");
+pub(super) const NAME: Parameter = optional("TemplateName", "string", "The template by its name.");
+pub(super) const COMPONENTS: &str =
+    "What it says: `Type`, `Format`, `Text`, `Buttons` and so on, as in the original.";
+pub(super) const CATEGORY: &str = "`MARKETING`, `UTILITY` or `AUTHENTICATION`.";
+
+/// How a channel's templates are told to WhatsApp.
+pub(super) struct Connected<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) waba_id: Text,
+    pub(super) token: Secret,
+}
+
+/// The channel's connection; `None` where nothing is meant in earnest and templates are made here.
+pub(super) fn connected<'a>(context: &Context<'a>) -> Result<Option<Connected<'a>>, ApiError> {
+    let app = context.app;
+    let snapshot = app.directory.snapshot();
+    let channel = snapshot.channel(context.channel);
+    let connection = channel.and_then(|channel| channel.connection.as_ref());
+    let waba_id = channel.and_then(|channel| channel.waba_id.clone());
+    match (connection, waba_id) {
+        (Some(connection), Some(waba_id)) => {
+            let graph = app.dispatcher.graph(app);
+            let graph = graph.map_err(|why| ApiError::caused(Code::ServiceUnavailable, why))?;
+            Ok(Some(Connected { graph, waba_id, token: connection.access_token.clone() }))
+        }
+        _ if app.rehearsal.is_some() => Ok(None),
+        _ => {
+            let said = "The channel is not connected with WhatsApp.".to_owned();
+            Err(Refusal::from(Code::CreateError).saying(said).into())
+        }
+    }
+}
+
+/// What WhatsApp said no to, in the words of `code`.
+pub(super) fn refused(code: Code, why: CallError) -> ApiError {
+    match why.graph() {
+        // A template of that name and language is there (Meta's subcodes).
+        Some(error) if matches!(error.subcode, Some(2_388_023 | 2_388_024)) => {
+            ApiError::caused(Code::TemplateNameExist, why)
+        }
+        Some(error) => {
+            let said = format!("{} ({})", code.message(), error.said());
+            ApiError::caused(Refusal::from(code).saying(said), why)
+        }
+        None => ApiError::caused(Code::ServiceUnavailable, why),
+    }
+}
+
+/// What a template is to say.
+pub(super) struct Wanted {
+    pub(super) components: Vec<Value>,
+    pub(super) named: bool,
+    /// What a caller calls the variables of links and codes.
+    pub(super) button_names: BTreeMap<Text, Text>,
+    pub(super) ttl_seconds: Option<i64>,
+}
+
+impl Wanted {
+    /// Reads `Components`, `Example` and `MessageSendTtlSeconds`.
+    pub(super) fn decode(params: &Params, category: Category) -> Result<Self, ApiError> {
+        let given = match params.json("Components")? {
+            None | Some(Value::Null) => return Err(Refusal::missing("Components").into()),
+            Some(Value::Array(given)) => given,
+            Some(_) => return Err(Refusal::invalid("Components").into()),
+        };
+        if !template::media_urls(&given).is_empty() {
+            let said = "A header with a medium cannot be created here yet; create the template in \
+                        the WhatsApp manager."
+                .to_owned();
+            return Err(Refusal::from(Code::HeaderTypeNotSupport).saying(said).into());
+        }
+        let example = object(params, "Example")?.unwrap_or_default();
+        let request = template::Request {
+            category: category.as_str(),
+            components: &given,
+            example: &example,
+            handles: &BTreeMap::new(),
+        };
+        let made = template::to_graph(&request).map_err(|unfit| unfit_refusal(&unfit))?;
+        let names = made.button_variables.iter().map(|variable| {
+            let ours = template::button_variable(variable.card, variable.button);
+            (Text::lossy(&ours), Text::lossy(&variable.name))
+        });
+        let (least, most) = TTL_SECONDS;
+        Ok(Self {
+            named: made.format == template::ParameterFormat::Named,
+            button_names: names.collect(),
+            ttl_seconds: super::arguments::integer_in(
+                params,
+                "MessageSendTtlSeconds",
+                least,
+                most,
+            )?,
+            components: made.components,
+        })
+    }
+
+    /// The template as the directory has it, under review.
+    pub(super) fn stands(&self, status: &str, now: twoticks_core::clock::Time) -> GraphTemplate {
+        GraphTemplate {
+            components: Value::from(self.components.clone()).to_string().into(),
+            named: self.named,
+            button_names: self.button_names.clone(),
+            status: Text::lossy(status),
+            reason: None,
+            quality: None,
+            updated: now,
+        }
+    }
+
+    /// What WhatsApp is asked with, besides what else there is.
+    pub(super) fn body(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        body.insert("components".to_owned(), self.components.clone().into());
+        if let Some(seconds) = self.ttl_seconds {
+            body.insert("message_send_ttl_seconds".to_owned(), seconds.into());
+        }
+        body
+    }
+
+    pub(super) fn buttons(&self) -> Vec<twoticks_core::event::Button> {
+        sync::buttons(&Definition::of(&self.components))
+    }
+}
+
+/// What in a template WhatsApp would not take, by the code that fits best.
+pub(super) fn unfit_refusal(unfit: &Unfit) -> Refusal {
+    let code = match unfit {
+        Unfit::TooMany { place, .. } if place.starts_with("HEADER") => Code::HeaderMoreVarable,
+        Unfit::Link { .. } => Code::UrlMoreVarable,
+        _ => Code::MessageInvalid,
+    };
+    Refusal::from(code).saying(format!("{} ({unfit})", code.message()))
+}
+
+/// The templates that are meant: of a code or a name, of one language or, without one, of all.
+pub(super) fn meant(context: &Context<'_>) -> Result<Vec<Arc<TemplateRecord>>, Refusal> {
+    let params = context.params;
+    let (code, name) = (text(params, "TemplateCode"), text(params, "TemplateName"));
+    if code.is_none() && name.is_none() {
+        return Err(Code::TemplateCodeNotEmpty.into());
+    }
+    let language = text(params, "Language");
+    let snapshot = context.app.directory.snapshot();
+    let is_meant = |record: &&Arc<TemplateRecord>| {
+        code.is_none_or(|code| record.code.as_str() == code)
+            && name.is_none_or(|name| record.name.as_str() == name)
+            && language.is_none_or(|language| record.language.as_str() == language)
+            && !super::list_chatapp_template::is_deleted(record)
+    };
+    Ok(snapshot.templates_of(context.channel).filter(is_meant).cloned().collect())
+}
+
+/// Puts what WhatsApp has taken into the directory.
+pub(super) async fn take_over(context: &Context<'_>, read: sync::Read) -> Result<(), ApiError> {
+    let taken = sync::take_over(context.app, context.channel, read).await;
+    // WhatsApp has it: the next reading takes it over.
+    taken.map_err(|why| ApiError::caused(Code::InternalError, why))
+}
+
+/// What both ways of making a template answer.
+pub(super) fn answer(record: &TemplateRecord) -> super::Answer {
+    super::Answer::from_iter([
+        ("Success".to_owned(), true.into()),
+        ("Data".to_owned(), json!({"TemplateCode": record.code, "TemplateName": record.name})),
+    ])
+}
+
+/// The parameters that every operation on templates takes besides its own.
+pub(super) const CUST_WABA_ID: Parameter = message::CUST_WABA_ID;
