@@ -1,6 +1,7 @@
 //! Templates: listed, handed in, changed, taken away. What is handed in is reviewed, and a webhook
 //! tells what came of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -183,6 +184,7 @@ fn content(here: &Here, components: &Value, named: bool) -> GraphTemplate {
     GraphTemplate {
         components: components.to_string().into(),
         named,
+        button_names: BTreeMap::new(),
         status: Text::lossy(Standing::Pending.event()),
         reason: None,
         quality: None,
