@@ -18,4 +18,5 @@ mod harness;
 mod protocol;
 mod sending;
 mod tenants;
+mod told_sends;
 mod ui;
