@@ -34,7 +34,7 @@ use crate::access::principal::{self, Caller};
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::http::{Peer, Target};
-use crate::ops::{self, Answer, Context, Entry, arguments};
+use crate::ops::{self, Answer, Context, Entry, IDEMPOTENCY_KEY, arguments};
 use crate::settings::{DenyCode, ThrottleCode};
 use crate::telemetry::NO_OPERATION;
 
@@ -148,7 +148,7 @@ async fn answer(
     let whole = Arc::new(receive(parts, body).await?);
     let (now, signed) = (app.clock.now(), app.callers_clock.now());
     introduce(app, &whole).await;
-    let known = identified(app, about, whole, signed).await?;
+    let known = identified(app, about, Arc::clone(&whole), signed).await?;
     let Known { entry, params, caller, snapshot } = known;
 
     let user = principal::throttled_as(&caller.principal);
@@ -196,8 +196,16 @@ async fn answer(
                 (None, _) => refusal.told(deny_code(app)).into(),
             }
         })?;
-    let context =
-        Context { app, channel: &channel.id, params: &params, request_id: &about.request_id, now };
+    let header = whole.headers.iter().find(|(name, _)| name == IDEMPOTENCY_KEY);
+    let header = header.and_then(|(_, value)| std::str::from_utf8(value).ok());
+    let context = Context {
+        app,
+        channel: &channel.id,
+        params: &params,
+        request_id: &about.request_id,
+        now,
+        idempotency_key: header.or_else(|| arguments::text(&params, "ClientToken")),
+    };
     (entry.run)(&context).await
 }
 

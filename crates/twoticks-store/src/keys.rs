@@ -48,6 +48,8 @@ pub enum HashOf {
     Recipient = 3,
     /// An app secret: which one let a webhook in.
     AppSecret = 4,
+    /// What a caller calls a call, to be known when it is made again.
+    Idempotency = 5,
 }
 
 /// Why a key cannot be had, or does not open something.
@@ -348,7 +350,13 @@ mod tests {
     fn hashes_of_different_kinds_and_channels_never_meet() {
         let keys = keys();
         let mut seen = std::collections::BTreeSet::new();
-        for kind in [HashOf::Message, HashOf::Inbound, HashOf::Recipient, HashOf::AppSecret] {
+        for kind in [
+            HashOf::Message,
+            HashOf::Inbound,
+            HashOf::Recipient,
+            HashOf::AppSecret,
+            HashOf::Idempotency,
+        ] {
             for (id, text) in [("a", "bc"), ("ab", "c"), ("a", "b"), ("ab", "")] {
                 assert!(seen.insert(keys.hash(kind, &channel(id), text.as_bytes())), "{id} {text}");
             }

@@ -1,7 +1,7 @@
 //! What a channel's connection with WhatsApp lacks, in plain words, each with what would do.
 
 use serde_json::Value;
-use twoticks_core::clock::{DAY, Time};
+use twoticks_core::clock::{DAY, SECOND, Time};
 use twoticks_store::directory::model::Channel;
 use twoticks_store::directory::names::Secret;
 
@@ -13,6 +13,8 @@ const SCOPES: [(&str, &str); 2] = [
     ("whatsapp_business_management", "numbers, templates and analytics cannot be read"),
     ("whatsapp_business_messaging", "nothing can be sent, and no messages are told of"),
 ];
+/// A clock that is off by more than this is told of, in seconds.
+const CLOCK_SECONDS: i64 = 300;
 /// A token that ends sooner than this is told of.
 const TOKEN_DAYS: i64 = 14;
 
@@ -62,11 +64,24 @@ impl Subject<'_> {
     pub(super) async fn look(&self) -> Result<Found, CallError> {
         let mut found = Found::default();
         self.look_at_token(&mut found).await?;
+        self.look_at_clock(&mut found);
         if found.problems.is_empty() {
             self.look_at_app_secret(&mut found).await?;
             self.look_at_subscription(&mut found).await?;
         }
         Ok(found)
+    }
+
+    fn look_at_clock(&self, found: &mut Found) {
+        let Some(theirs) = self.graph.answered_at() else { return };
+        let ahead = self.now.0.saturating_sub(theirs.0).div_euclid(SECOND);
+        if ahead.abs() > CLOCK_SECONDS {
+            let (by, way) = (ahead.abs(), if ahead > 0 { "ahead" } else { "behind" });
+            found.problems.push(format!(
+                "the clock here is {by} s {way} of WhatsApp's: set it, for instance with NTP; \
+                 statuses more than a day ahead are not counted"
+            ));
+        }
     }
 
     async fn look_at_token(&self, found: &mut Found) -> Result<(), CallError> {

@@ -4,10 +4,13 @@
 //! answer is read up to [`ANSWER_BYTES_MAX`]; whether a request that failed may have been done is
 //! told apart from whether it was not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
+use twoticks_core::clock::Time;
 use twoticks_store::directory::names::Secret;
 use twoticks_wire::graph::error::GraphError;
 
@@ -27,6 +30,8 @@ pub struct Graph {
     root: Url,
     /// With the version.
     base: Url,
+    /// When the last answer was made by its own words, in seconds of Unix time; 0 before one.
+    answered_at: Arc<AtomicI64>,
 }
 
 /// Why a call has no value.
@@ -104,7 +109,7 @@ impl Graph {
         };
         let root = settings.url.trim_end_matches('/');
         let base = address(format!("{root}/{}/", settings.version))?;
-        Ok(Self { http, root: address(format!("{root}/"))?, base })
+        Ok(Self { http, root: address(format!("{root}/"))?, base, answered_at: Arc::default() })
     }
 
     /// HTTP, for whoever hands on a request as it is.
@@ -120,6 +125,13 @@ impl Graph {
     /// The address of `path`, such as `1234/messages`.
     pub(crate) fn address(&self, path: &str) -> Result<Url, CallError> {
         self.base.join(path).map_err(|why| CallError::NotSent(format!("`{path}`: {why}")))
+    }
+
+    /// When the last answer was made, by the clock of who made it; `None` before one.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Time> {
+        let seconds = self.answered_at.load(Ordering::Relaxed);
+        (seconds != 0).then(|| Time(seconds.saturating_mul(1_000)))
     }
 
     /// The answer to a GET.
@@ -214,9 +226,18 @@ impl Graph {
                 CallError::NoAnswer(words(&error))
             }
         })?;
+        if let Some(date) = response.headers().get(reqwest::header::DATE).and_then(date) {
+            self.answered_at.store(date, Ordering::Relaxed);
+        }
         let status = response.status().as_u16();
         judge(status, &read(response).await?)
     }
+}
+
+/// The seconds of Unix time that a `Date` header says.
+fn date(value: &reqwest::header::HeaderValue) -> Option<i64> {
+    let parsed = jiff::fmt::rfc2822::parse(value.to_str().ok()?).ok()?;
+    Some(parsed.timestamp().as_second())
 }
 
 /// The body of an answer.
@@ -251,6 +272,13 @@ fn judge(status: u16, body: &[u8]) -> Result<Value, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let read = |text: &'static str| date(&reqwest::header::HeaderValue::from_static(text));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(read("yesterday"), None);
+    }
 
     #[test]
     fn an_answer_is_judged_by_its_body_first() {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use twoticks_core::clock::Time;
 use twoticks_core::event::Event;
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
+use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Batch, Kind};
 use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::graph::error::Remedy;
@@ -31,6 +32,9 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a caller waits for what WhatsApp says of one message: an official SDK waits 3 s for
 /// its answer (cams-wire.md 0). Afterwards the message goes on by itself, under our id.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// The longest idempotency key, in bytes of visible ASCII.
+const KEY_BYTES_MAX: usize = 128;
 
 /// A send, validated.
 pub(super) struct Asked {
@@ -52,20 +56,46 @@ pub(super) struct Dispatched {
     pub(super) outcomes: Vec<Option<Outcome>>,
 }
 
-/// Records, sends, records.
+/// Records, sends, records. With an idempotency key only the first time: afterwards it says what
+/// became of that, for as long as the journal has it.
 ///
 /// # Errors
 /// What the ledger or the outbox says; carrier refusals are in the outcomes.
 pub(super) async fn dispatch(context: &Context<'_>, asked: Asked) -> Result<Dispatched, ApiError> {
     let (app, channel) = (Arc::clone(context.app), context.channel.clone());
     let (now, request_id) = (context.now, context.request_id.to_owned());
-    let work = async move { deliver(&app, channel, now, request_id, asked).await };
+    let Some(key) = context.idempotency_key else {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let work = async move { deliver(&app, channel, name, now, request_id, asked).await };
+        return context.app.tasks.complete(work).await?;
+    };
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.bytes().all(|it| it.is_ascii_graphic()) {
+        return Err(Refusal::invalid("IdempotencyKey").into());
+    }
+    let of_call = format!("{}\n{key}", asked.operation);
+    let hash = app.keys.hash(HashOf::Idempotency, &channel, of_call.as_bytes());
+    let name: String = hash.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    // The same call twice at the same moment: one of them is told to come again.
+    let Some(alone) = app.dispatcher.begin(&channel, &name) else {
+        return Err(Code::SystemLimitControl.into());
+    };
+    let entries = app.ledger.group(&channel, &name).await?;
+    if entries.iter().any(|entry| entry.batch.kind == Kind::Send) {
+        return Ok(Dispatched { outcomes: sending::outcomes(&entries), group: name });
+    }
+    let work = async move {
+        let done = deliver(&app, channel, name, now, request_id, asked).await;
+        // Also when the caller has gone away meanwhile.
+        drop(alone);
+        done
+    };
     context.app.tasks.complete(work).await?
 }
 
 async fn deliver(
     app: &Arc<App>,
     channel: ChannelId,
+    name: String,
     now: Time,
     request_id: String,
     asked: Asked,
@@ -84,12 +114,7 @@ async fn deliver(
         call,
         recipients,
     };
-    let group = Group {
-        channel,
-        name: uuid::Uuid::new_v4().simple().to_string(),
-        operation: operation.to_owned(),
-        at: now,
-    };
+    let group = Group { channel, name, operation: operation.to_owned(), at: now };
     let wanted = serde_json::to_vec(&sending).map_err(|error| {
         // Texts and numbers make JSON.
         ApiError::caused(Code::InternalError, error)

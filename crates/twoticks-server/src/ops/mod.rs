@@ -117,7 +117,14 @@ pub struct Context<'a> {
     pub request_id: &'a str,
     /// When the call came.
     pub now: Time,
+    /// The caller's key for this call, by which a second one is known: the header
+    /// [`IDEMPOTENCY_KEY`], or the parameter `ClientToken` that other products of the original
+    /// have.
+    pub idempotency_key: Option<&'a str>,
 }
+
+/// The header by which a call that is made again is known.
+pub const IDEMPOTENCY_KEY: &str = "x-twoticks-idempotency-key";
 
 /// A future that an operation returns.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send + 'a>>;

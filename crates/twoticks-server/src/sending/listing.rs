@@ -41,6 +41,32 @@ pub(super) fn place(index: usize, told: &Value) -> Option<usize> {
     }
 }
 
+/// What became of each recipient of a group, by their places; `None` while it waits.
+pub(crate) fn outcomes(entries: &[Entry]) -> Vec<Option<Outcome>> {
+    let text = |told: &Value, name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+    let outcome = |told: &Value| {
+        let unknown = || text(told, "unknown").map(Outcome::Unknown);
+        let refused = || text(told, "refused").map(|why| Outcome::Refused(Refused::Rejected(why)));
+        text(told, "message_id").map(Outcome::Taken).or_else(unknown).or_else(refused)
+    };
+    let mut outcomes = vec![None; asked(entries).map_or(0, |asked| asked.recipients.len())];
+    for entry in entries {
+        for (index, told) in of(entry).iter().enumerate() {
+            let slot = place(index, told).and_then(|place| outcomes.get_mut(place));
+            if let Some(slot) = slot {
+                *slot = outcome(told);
+            }
+        }
+    }
+    outcomes
+}
+
+/// What was asked for, if the journal still has it.
+fn asked(entries: &[Entry]) -> Option<Sending> {
+    let asked = entries.iter().find(|entry| entry.batch.kind == Kind::Send);
+    serde_json::from_slice(&asked?.batch.body).ok()
+}
+
 /// Every recipient of a group, in their order: what became of it, or that it waits.
 pub(crate) fn recipients(channel: &ChannelId, entries: &[Entry]) -> Vec<Value> {
     let mut listed: Vec<Option<Value>> = Vec::new();
@@ -58,10 +84,7 @@ pub(crate) fn recipients(channel: &ChannelId, entries: &[Entry]) -> Vec<Value> {
             }
         }
     }
-    let asked = entries.iter().find(|entry| entry.batch.kind == Kind::Send);
-    let asked: Option<Sending> =
-        asked.and_then(|entry| serde_json::from_slice(&entry.batch.body).ok());
-    let waiting = asked.map(|asked| asked.recipients).unwrap_or_default();
+    let waiting = asked(entries).map(|asked| asked.recipients).unwrap_or_default();
     listed.resize(listed.len().max(waiting.len()), None);
     let mut waiting = waiting.into_iter();
     listed

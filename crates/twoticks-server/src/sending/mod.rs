@@ -14,7 +14,7 @@ mod listing;
 mod pace;
 mod resume;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -27,7 +27,7 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 use twoticks_store::keys::HashOf;
 use twoticks_store::outbox::Outbox;
 
-pub(crate) use self::listing::{recipients, told};
+pub(crate) use self::listing::{outcomes, recipients, told};
 pub(crate) use self::resume::resume;
 
 use crate::app::App;
@@ -128,6 +128,8 @@ pub struct Dispatcher {
     passing: AtomicUsize,
     /// Which channels' numbers and templates are being read again.
     reading: Reading,
+    /// Groups that are being asked for with a key of the caller's.
+    beginning: Arc<Mutex<HashSet<(ChannelId, String)>>>,
     /// A connection has changed: who waits for that looks again.
     connected: Arc<Notify>,
 }
@@ -140,6 +142,7 @@ impl Dispatcher {
             lanes: Mutex::default(),
             passing: AtomicUsize::new(0),
             reading: Reading::default(),
+            beginning: Arc::default(),
             connected: Arc::new(Notify::new()),
         }
     }
@@ -170,6 +173,13 @@ impl Dispatcher {
         &self.reading
     }
 
+    /// Whoever begins a group of that name; `None` if somebody is at it just now.
+    pub(crate) fn begin(&self, channel: &ChannelId, group: &str) -> Option<Beginning> {
+        let key = (channel.clone(), group.to_owned());
+        let mut all = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(key.clone()).then(|| Beginning { of: Arc::clone(&self.beginning), key })
+    }
+
     /// Says that a channel's connection has changed.
     pub(crate) fn connection_changed(&self) {
         self.connected.notify_waiters();
@@ -191,6 +201,19 @@ impl Dispatcher {
             // A lane that has ended belongs to a server that stops: the next one goes on with it.
             drop(lane.send(ticket));
         }
+    }
+}
+
+/// Held by whoever begins a group with a key of the caller's.
+pub(crate) struct Beginning {
+    of: Arc<Mutex<HashSet<(ChannelId, String)>>>,
+    key: (ChannelId, String),
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.key);
     }
 }
 

@@ -192,3 +192,44 @@ async fn templates_are_made_changed_and_taken_away_at_whatsapp() {
     settled(&server).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_connection_lacks_is_said_in_plain_words() {
+    let (server, double) = start().await;
+    answer_connect(&double);
+    let check = || async {
+        let check = Channels::Check { channel: Some(channel_id(CHANNEL)) };
+        let checked = execute(&server.app, Command::Channels(check)).await.unwrap();
+        checked["connections"][0]["problems"].to_string()
+    };
+    execute(&server.app, connect(TOKEN)).await.unwrap();
+    assert_eq!(check().await, "[]");
+    let token = |fields: &Value| {
+        let mut data = json!({"app_id": "4711", "is_valid": true, "expires_at": 0});
+        data.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({ "data": data })
+    };
+    let soon = NOON.0 / 1_000 + 3 * 86_400;
+    for (path, status, answer, said) in [
+        ("/debug_token", 200, token(&json!({"is_valid": false})), "not valid any more"),
+        ("/debug_token", 200, token(&json!({"expires_at": soon})), "ends in 3 days"),
+        (
+            "/debug_token",
+            200,
+            token(&json!({"scopes": ["whatsapp_business_management"]})),
+            "lacks `whatsapp_business_messaging`",
+        ),
+        ("/subscribed_apps", 200, json!({"data": []}), "not subscribed"),
+        ("/subscribed_apps", 400, serde_json::from_str(&error(10, "no")).unwrap(), "Meta 10"),
+    ] {
+        double.fix(path, status, &answer);
+        let problems = check().await;
+        assert!(problems.contains(said), "{said}: {problems}");
+        double.script.lock().unwrap().fixed.remove(0);
+    }
+    // Twelve minutes behind NOON, which is when the server's clock stands.
+    double.script.lock().unwrap().date = "date: Mon, 23 Nov 2026 11:48:00 GMT\r\n".to_owned();
+    let problems = check().await;
+    assert!(problems.contains("720 s ahead"), "{problems}");
+    server.stop().await;
+}

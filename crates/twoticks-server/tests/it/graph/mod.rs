@@ -66,6 +66,8 @@ struct Got {
 struct Script {
     answers: VecDeque<Answer>,
     got: Vec<Got>,
+    /// A header of every answer, with its line end.
+    date: String,
     /// What is not about messages: a part of the path, and what is answered.
     fixed: Vec<(&'static str, Answer)>,
 }
@@ -167,7 +169,8 @@ async fn serve(
         };
         counted.send_modify(|count| *count += 1);
         let Some((status, body)) = answer else { return };
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let date = script.lock().unwrap().date.clone();
+        let head = format!("HTTP/1.1 {status} x\r\n{date}content-length: {}\r\n\r\n", body.len());
         if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
             return;
         }

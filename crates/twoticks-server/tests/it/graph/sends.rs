@@ -38,6 +38,48 @@ async fn a_send_is_what_the_graph_api_asks_for_and_its_wamid_is_the_answer() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_made_again_with_its_key_sends_nothing_again() {
+    let (server, double) = start().await;
+    let call = |action: &'static str, key: &'static str| {
+        let params = [
+            ("ChannelType", "whatsapp"),
+            ("Type", "template"),
+            ("From", NUMBER),
+            ("To", "8613900000001"),
+            ("TemplateCode", TEMPLATE),
+            ("Language", "en"),
+            ("SenderList", r#"[{"To": "8613900000001"}]"#),
+            ("ClientToken", key),
+        ];
+        let server = &server;
+        async move { server.call(Who::Root, action, &params).await }
+    };
+    let first = call("SendChatappMessage", "order-1").await;
+    assert_eq!(first.json()["MessageId"], "wamid.0", "{}", first.text());
+    settled(&server).await;
+    let again = call("SendChatappMessage", "order-1").await;
+    assert_eq!(again.json()["MessageId"], "wamid.0", "{}", again.text());
+    let other = call("SendChatappMessage", "order-2").await;
+    assert_eq!(other.json()["MessageId"], "wamid.1");
+    // A key is of an operation.
+    let mass = call("SendChatappMassMessage", "order-1").await.json();
+    let once_more = call("SendChatappMassMessage", "order-1").await.json();
+    assert_eq!(mass["GroupMessageId"], once_more["GroupMessageId"], "{mass}");
+    settled(&server).await;
+    assert_eq!(double.got().len(), 3);
+    double.say([Answer::Say(400, error(131_026, "Message undeliverable"))]);
+    let refused = call("SendChatappMessage", "order-3").await;
+    settled(&server).await;
+    let again = call("SendChatappMessage", "order-3").await;
+    assert_eq!((refused.code(), again.code()), (again.code(), refused.code()));
+    let long = Box::leak("k".repeat(129).into_boxed_str());
+    assert_eq!(call("SendChatappMessage", long).await.code(), "InvalidIdempotencyKey");
+    assert_eq!(call("SendChatappMessage", "two words").await.code(), "InvalidIdempotencyKey");
+    assert_eq!(double.got().len(), 4);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_meta_refuses_is_refused_with_its_code_and_not_repeated() {
     let (server, double) = start().await;
     for (status, code, answer, name) in [
