@@ -50,8 +50,9 @@ pub async fn serve(
     let router = router(&app);
     let stop = app.tasks.stopping();
     {
-        let resumed = Arc::clone(&app);
-        app.tasks.spawn(move |_| async move { sending::resume(&resumed).await });
+        // Before anybody can ask for a send: what is accepted from now on is not resumed as well.
+        let (resumed, waiting) = (Arc::clone(&app), app.dispatcher.outbox().waiting());
+        app.tasks.spawn(move |stop| async move { sending::resume(&resumed, waiting, &stop).await });
         let reading = Arc::clone(&app);
         app.tasks.spawn(move |stop| notices::keep_reading(reading, stop));
     }

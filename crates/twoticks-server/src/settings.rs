@@ -230,7 +230,7 @@ impl Default for Settings {
             graph: Graph {
                 url: "https://graph.facebook.com".to_owned(),
                 version: "v24.0".to_owned(),
-                timeout_seconds: 30,
+                timeout_seconds: 15,
                 messages_per_second: 80,
                 retry_ms: 1_000,
                 waiting_hours: 24,

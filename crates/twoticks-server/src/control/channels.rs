@@ -201,9 +201,8 @@ async fn remove(app: &App, channel: ChannelId) -> Result<Value, ControlError> {
 }
 
 async fn disconnect(app: &App, id: &ChannelId) -> Result<Value, ControlError> {
-    let mut channel = Channel::clone(&*known(&app.directory.snapshot(), id)?);
-    let was_connected = channel.connection.take().is_some();
-    app.directory.change(vec![Change::UpdateChannel(channel)]).await?;
+    let was_connected = known(&app.directory.snapshot(), id)?.connection.is_some();
+    app.directory.change(vec![Change::SetConnection(id.clone(), None)]).await?;
     app.dispatcher.connection_changed();
     Ok(json!({"channel": id, "was_connected": was_connected}))
 }

@@ -1,6 +1,7 @@
 //! Calls to the Graph API: HTTP there, a value or a reason back.
 //!
-//! What always holds: a token travels in a header, never in an address, so that no log has it; an
+//! What always holds: the token that a call is made with travels in a header (asking about a token
+//! names it in the query, as the Graph API wants it), and no log has an address; an
 //! answer is read up to [`ANSWER_BYTES_MAX`]; whether a request that failed may have been done is
 //! told apart from whether it was not.
 
@@ -259,7 +260,10 @@ async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, CallError> {
 /// What an answer says: by its body before its status.
 fn judge(status: u16, body: &[u8]) -> Result<Value, CallError> {
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
-    if let Some(error) = parsed.as_ref().and_then(GraphError::of) {
+    if let Some(error) = parsed.as_ref().and_then(GraphError::of)
+        // A gateway on the way may word its own failures in the same form.
+        && (status < 500 || error.is_known())
+    {
         return Err(CallError::Refused { status, error });
     }
     match parsed {
@@ -290,7 +294,14 @@ mod tests {
         assert_eq!(code(200, r#"{"success":true}"#), r#"{"success":true}"#);
         assert_eq!(code(200, r#"{"error":{"code":131000}}"#), "200 131000");
         assert_eq!(code(500, r#"{"error":{"code":2}}"#), "500 2");
-        for (status, body) in [(502, "<html>"), (200, "<html>"), (500, "{}"), (204, "")] {
+        for (status, body) in [
+            (502, "<html>"),
+            (200, "<html>"),
+            (500, "{}"),
+            (204, ""),
+            (502, r#"{"error":{"message":"upstream timeout"}}"#),
+            (504, r#"{"error":{"code":504}}"#),
+        ] {
             let said = code(status, body);
             assert!(said.contains(&format!("status {status} without")), "{said}");
         }

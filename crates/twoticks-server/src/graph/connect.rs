@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{info, warn};
 use twoticks_core::ids::{ChannelId, Text};
 use twoticks_store::directory::Change;
 use twoticks_store::directory::PROBLEMS_MAX;
@@ -42,7 +42,8 @@ pub struct Connect {
 /// what it found and what is still missing.
 ///
 /// # Errors
-/// [`ControlError`]; nothing has changed then.
+/// [`ControlError`]; nothing has changed then, but for the connection itself if the Graph API
+/// stopped answering in the middle.
 pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> {
     let snapshot = app.directory.snapshot();
     let known =
@@ -52,6 +53,7 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
             remedy: "`twoticks channel add` makes one",
         })?;
     let mut channel = Channel::clone(&known);
+    let given = wanted.clone();
     let callback =
         wanted.callback_url.as_deref().map(|url| callback(url, &channel.id)).transpose()?;
     apply(&mut channel, wanted)?;
@@ -72,8 +74,13 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
     let read = sync::read(graph, &token, of, &snapshot, now).await;
     let read = read.map_err(|why| refused("numbers and templates", &why))?;
     let mut problems = read.problems.clone();
-    // The handshake comes in while the Graph API is asked: the token has to be known by then.
-    app.directory.change(vec![Change::UpdateChannel(channel.clone())]).await?;
+    // Somebody else may have changed it meanwhile: only what was given is put in. The handshake
+    // comes in while the Graph API is asked, and the token has to be known by then.
+    let snapshot = app.directory.snapshot();
+    let present = snapshot.channel(&channel.id).ok_or_else(|| unfit("the channel", "is gone"))?;
+    let mut present = Channel::clone(present);
+    apply(&mut present, given)?;
+    app.directory.change(vec![Change::UpdateChannel(present)]).await?;
     if let Some(address) = &callback {
         let asked = json!({
             "override_callback_uri": address, "verify_token": channel.verify_token.expose(),
@@ -102,13 +109,13 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
             .push("the account has no phone number yet; add one in the WhatsApp manager".into());
     }
     let (numbers, templates) = (read.numbers, read.templates);
-    if let Some(connection) = &mut channel.connection {
+    let note = |connection: &mut Connection| {
         connection.app_id = app_id.as_deref().map(Text::lossy);
         connection.checked = Some(now);
         connection.problems =
             problems.iter().take(PROBLEMS_MAX).map(|problem| Text::lossy(problem)).collect();
-    }
-    app.directory.change(vec![Change::UpdateChannel(channel.clone())]).await?;
+    };
+    change(app, &channel.id, &token, note).await;
     sync::take_over(app, &channel.id, read).await?;
     app.dispatcher.connection_changed();
     info!(channel.id = %channel.id, connection.problems = problems.len(), "channel connected");
@@ -119,6 +126,29 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
         "app_id": app_id, "token_ends": token_ends, "numbers": numbers, "templates": templates,
         "callback": callback, "missing": problems,
     }))
+}
+
+/// Changes what is known of a connection, if it still has that token; what cannot be kept is
+/// logged, since whoever notes something has done what it is about.
+pub(crate) async fn change(
+    app: &App,
+    channel: &ChannelId,
+    token: &Secret,
+    note: impl FnOnce(&mut Connection),
+) {
+    let snapshot = app.directory.snapshot();
+    let known = snapshot.channel(channel).and_then(|known| known.connection.as_ref());
+    let Some(known) = known.filter(|known| known.access_token == *token) else { return };
+    let mut connection = known.clone();
+    note(&mut connection);
+    if connection == *known {
+        return;
+    }
+    let changes = vec![Change::SetConnection(channel.clone(), Some(connection))];
+    if let Err(why) = app.directory.change(changes).await {
+        let error = &why as &dyn std::error::Error;
+        warn!(error, channel.id = %channel, "what is known of a connection is not kept");
+    }
 }
 
 /// What Meta says of an address that does not answer the handshake has the address in it, which

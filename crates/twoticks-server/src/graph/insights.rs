@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 use twoticks_core::ids::{ChannelId, Text};
-use twoticks_store::directory::model::Channel;
-use twoticks_store::directory::{Change, PROBLEMS_MAX};
+use twoticks_store::directory::PROBLEMS_MAX;
+use twoticks_store::directory::model::Connection;
 
-use super::CallError;
+use super::{CallError, connect};
 use crate::app::App;
 
 /// How a problem with it begins: a later one takes its place.
@@ -42,19 +42,14 @@ async fn ask_and_note(app: &App, channel: &ChannelId) {
         }
     };
     let snapshot = app.directory.snapshot();
-    let Some(known) = snapshot.channel(channel) else { return };
-    let mut changed = Channel::clone(known);
-    let Some(connection) = &mut changed.connection else { return };
-    connection.problems.retain(|known| !known.as_str().starts_with(PROBLEM));
-    connection.problems.extend(problem);
-    connection.problems.truncate(PROBLEMS_MAX);
-    if *known.as_ref() == changed {
-        return;
-    }
-    if let Err(why) = app.directory.change(vec![Change::UpdateChannel(changed)]).await {
-        let error = &why as &dyn std::error::Error;
-        warn!(error, channel.id = %channel, "what is wrong with a connection is not kept");
-    }
+    let known = snapshot.channel(channel).and_then(|known| known.connection.as_ref());
+    let Some(token) = known.map(|connection| connection.access_token.clone()) else { return };
+    let note = |connection: &mut Connection| {
+        connection.problems.retain(|known| !known.as_str().starts_with(PROBLEM));
+        connection.problems.extend(problem);
+        connection.problems.truncate(PROBLEMS_MAX);
+    };
+    connect::change(app, channel, &token, note).await;
 }
 
 async fn ask(app: &App, channel: &ChannelId) -> Result<(), CallError> {

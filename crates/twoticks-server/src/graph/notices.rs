@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use twoticks_core::clock::DAY;
 use twoticks_core::ids::{ChannelId, Template, Text};
 use twoticks_store::directory::Change;
-use twoticks_store::directory::model::{Channel, GraphTemplate, TemplateRecord};
+use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
 
-use super::{CallError, sync};
+use super::{CallError, connect, sync};
 use crate::app::App;
 use crate::control::ControlError;
 
@@ -169,13 +169,7 @@ async fn read(app: &App, id: &ChannelId) -> Result<(), ControlError> {
     let now = app.clock.now();
     let read = sync::read(graph, token, of, &snapshot, now).await.map_err(refused)?;
     sync::take_over(app, id, read).await?;
-    let snapshot = app.directory.snapshot();
-    let Some(channel) = snapshot.channel(id) else { return Ok(()) };
-    let mut channel = Channel::clone(channel);
-    if let Some(connection) = &mut channel.connection {
-        connection.checked = Some(now);
-    }
-    app.directory.change(vec![Change::UpdateChannel(channel)]).await?;
+    connect::change(app, id, token, |connection| connection.checked = Some(now)).await;
     Ok(())
 }
 

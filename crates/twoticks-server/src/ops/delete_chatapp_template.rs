@@ -45,6 +45,10 @@ impl Operation for Delete {
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let mut read = sync::Read::default();
         if let Some(connected) = template::connected(context)? {
+            if self.is_one_language && self.meant.iter().any(|record| record.meta_id.is_none()) {
+                // WhatsApp is not known to have it, and would take the name for all languages.
+                return Err(Code::DelErrorTemplateNotExist.into());
+            }
             let path = format!("{}/message_templates", connected.waba_id);
             // By its name alone it goes in all languages.
             let mut names: Vec<_> = self.meant.iter().map(|record| &record.name).collect();

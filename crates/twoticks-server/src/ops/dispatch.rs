@@ -66,7 +66,8 @@ pub(super) async fn dispatch(context: &Context<'_>, asked: Asked) -> Result<Disp
     let (now, request_id) = (context.now, context.request_id.to_owned());
     let Some(key) = context.idempotency_key else {
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let work = async move { deliver(&app, channel, name, now, request_id, asked).await };
+        let work =
+            async move { deliver(&app, channel, (name, false), now, request_id, asked).await };
         return context.app.tasks.complete(work).await?;
     };
     if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.bytes().all(|it| it.is_ascii_graphic()) {
@@ -81,10 +82,25 @@ pub(super) async fn dispatch(context: &Context<'_>, asked: Asked) -> Result<Disp
     };
     let entries = app.ledger.group(&channel, &name).await?;
     if entries.iter().any(|entry| entry.batch.kind == Kind::Send) {
-        return Ok(Dispatched { outcomes: sending::outcomes(&entries), group: name });
+        let outcomes = sending::outcomes(&entries);
+        let is_open = outcomes.iter().all(Option::is_none);
+        let sending = sending::asked(&entries).filter(|_| is_open && is_connected(&app, &channel));
+        let Some(sending) = sending.filter(|_| !app.dispatcher.outbox().has(&channel, &name))
+        else {
+            return Ok(Dispatched { outcomes, group: name });
+        };
+        // It was asked for, and the outbox never had it: nobody was told that it was accepted.
+        let operation = sending.operation.clone();
+        let (group, waits) = (Group { channel, name, operation, at: now }, asked.waits);
+        let work = async move {
+            let done = wait_for_turn(&app, group, sending, waits, true).await;
+            drop(alone);
+            done
+        };
+        return context.app.tasks.complete(work).await?;
     }
     let work = async move {
-        let done = deliver(&app, channel, name, now, request_id, asked).await;
+        let done = deliver(&app, channel, (name, true), now, request_id, asked).await;
         // Also when the caller has gone away meanwhile.
         drop(alone);
         done
@@ -95,15 +111,14 @@ pub(super) async fn dispatch(context: &Context<'_>, asked: Asked) -> Result<Disp
 async fn deliver(
     app: &Arc<App>,
     channel: ChannelId,
-    name: String,
+    (name, is_known): (String, bool),
     now: Time,
     request_id: String,
     asked: Asked,
 ) -> Result<Dispatched, ApiError> {
     let Asked { operation, from, template, recipients, call, waits } = asked;
     let sign = template.as_ref().and_then(message::sign).and_then(|sign| sign.encode().ok());
-    let snapshot = app.directory.snapshot();
-    let is_connected = snapshot.channel(&channel).is_some_and(|it| it.connection.is_some());
+    let is_connected = is_connected(app, &channel);
     let sending = Sending {
         operation: operation.to_owned(),
         request_id,
@@ -121,10 +136,14 @@ async fn deliver(
     })?;
     app.ledger.record(batch(&group, Kind::Send, now, Vec::new(), wanted)).await?;
     if is_connected {
-        wait_for_turn(app, group, sending, waits).await
+        wait_for_turn(app, group, sending, waits, is_known).await
     } else {
         hand_over(app, &group, sending).await
     }
+}
+
+fn is_connected(app: &App, channel: &ChannelId) -> bool {
+    app.directory.snapshot().channel(channel).is_some_and(|it| it.connection.is_some())
 }
 
 fn batch(group: &Group, kind: Kind, accepted: Time, events: Vec<Event>, body: Vec<u8>) -> Batch {
@@ -147,9 +166,28 @@ async fn wait_for_turn(
     group: Group,
     sending: Sending,
     waits: bool,
+    is_known: bool,
 ) -> Result<Dispatched, ApiError> {
     let (group, count) = (Arc::new(group), sending.recipients.len());
-    app.dispatcher.outbox().queue(&group.channel, &group.name, count, group.at).await?;
+    let queued = app.dispatcher.outbox().queue(&group.channel, &group.name, count, group.at).await;
+    if let Err(why) = queued {
+        // With a key it can be asked for again; else it is over, and the listing says so.
+        if !is_known {
+            let refused = Outcome::Refused(Refused::Unavailable("it was not accepted".to_owned()));
+            let told = (0..).zip(&sending.recipients);
+            let told: Vec<Value> =
+                told.map(|(place, to)| sending::told(place, &to.to, &refused)).collect();
+            let listing = json!({
+                "operation": group.operation, "group": group.name, "recipients": told,
+            });
+            let now = app.clock.now();
+            let body = listing.to_string().into_bytes();
+            let over = batch(&group, Kind::Accepted, now, Vec::new(), body);
+            // The caller is told either way.
+            drop(app.ledger.record(over).await);
+        }
+        return Err(why.into());
+    }
     let mut tickets = sending::tickets(&group, sending.messages());
     let answered = tickets.first_mut().filter(|_| waits).map(|first| {
         let (answer, answered) = oneshot::channel();

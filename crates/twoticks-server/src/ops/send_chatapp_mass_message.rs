@@ -89,7 +89,7 @@ impl Operation for Send {
         let Dispatched { group, outcomes } = dispatch(context, self.0).await?;
         let refusals = outcomes.into_iter().map(|outcome| match outcome {
             Some(Outcome::Refused(why)) => Some(why),
-            Some(Outcome::Taken(_) | Outcome::Unknown(_)) | None => None,
+            Some(Outcome::Taken(_) | Outcome::Unknown(_) | Outcome::Done) | None => None,
         });
         let all_refused: Option<Vec<Refused>> = refusals.collect();
         match all_refused.map(|all| all.into_iter().next()) {

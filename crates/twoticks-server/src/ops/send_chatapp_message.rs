@@ -118,7 +118,7 @@ impl Operation for Send {
             Some(Outcome::Taken(wamid)) => wamid,
             Some(Outcome::Refused(why)) => return Err(refused(why)),
             // It goes on by itself, or nobody knows: whoever sent it again might send it twice.
-            Some(Outcome::Unknown(_)) | None => group,
+            Some(Outcome::Unknown(_) | Outcome::Done) | None => group,
         };
         Ok(Answer::from_iter([("MessageId".to_owned(), id.into())]))
     }

@@ -9,10 +9,10 @@ use tracing::{error, warn};
 use twoticks_core::clock::SECOND;
 use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::Text;
-use twoticks_store::directory::Change;
 use twoticks_store::directory::PROBLEMS_MAX;
-use twoticks_store::directory::model::Channel;
+use twoticks_store::directory::model::Connection;
 use twoticks_store::directory::names::Secret;
+use twoticks_store::error::Error;
 use twoticks_store::ledger::{Batch, Kind};
 use twoticks_wire::graph::error::{GraphError, Remedy};
 use twoticks_wire::graph::message;
@@ -21,7 +21,7 @@ use twoticks_wire::graph::template::Definition;
 use super::{Outcome, Ticket, accepted, listing};
 use crate::app::App;
 use crate::carrier::{Outgoing, Refused};
-use crate::graph::CallError;
+use crate::graph::{CallError, connect};
 
 /// How many times what may work later is tried, at the most.
 const TRIES_MAX: u32 = 12;
@@ -31,6 +31,9 @@ const PAIR_TRIES_MAX: u32 = 5;
 const PAUSE_MAX: Duration = Duration::from_secs(1_024);
 /// How long what became of a message waits for a ledger that is busy: nobody tells it again.
 const BUSY_PATIENCE: Duration = Duration::from_secs(600);
+
+/// After which time what could not be written is tried again.
+pub(super) const DISK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What came of an attempt.
 pub(super) enum Landed {
@@ -55,9 +58,8 @@ struct Asked {
 /// Hands a message over. It is begun in the outbox already.
 pub(super) async fn attempt(app: Arc<App>, mut ticket: Ticket) -> Landed {
     ticket.tries += 1;
-    let waited = app.clock.now().0.saturating_sub(ticket.group.at.0);
-    let hours = app.settings.graph.waiting_hours;
-    if waited > i64::from(hours) * 3_600 * SECOND {
+    if is_expired(&app, &ticket) {
+        let hours = app.settings.graph.waiting_hours;
         let why = format!("it has waited for more than {hours} hours (graph.waiting_hours)");
         return over(&app, ticket, Outcome::Refused(Refused::Rejected(why))).await;
     }
@@ -76,7 +78,7 @@ pub(super) async fn attempt(app: Arc<App>, mut ticket: Ticket) -> Landed {
         Ok(answer) => {
             let outcome = match message::wamid(&answer) {
                 Some(wamid) => Outcome::Taken(wamid.to_owned()),
-                None if message::is_done(&answer) => Outcome::Taken(ticket.group.name.clone()),
+                None if message::is_done(&answer) => Outcome::Done,
                 None => Outcome::Unknown("the answer names no message".to_owned()),
             };
             over(&app, ticket, outcome).await
@@ -104,13 +106,19 @@ pub(super) async fn attempt(app: Arc<App>, mut ticket: Ticket) -> Landed {
                 }
                 Remedy::Connection => {
                     put_back(&app, &ticket).await;
-                    note_problem(&app, &ticket, &error).await;
+                    note_problem(&app, &ticket, &asked.token, &error).await;
                     let is_token = matches!(error.code, 0 | 190);
                     Landed::Halted { ticket, token: is_token.then_some(asked.token) }
                 }
             }
         }
     }
+}
+
+/// Whether it has waited for so long that it is given up.
+pub(super) fn is_expired(app: &App, ticket: &Ticket) -> bool {
+    let waited = app.clock.now().0.saturating_sub(ticket.group.at.0);
+    waited > i64::from(app.settings.graph.waiting_hours) * 3_600 * SECOND
 }
 
 /// Where to, with what, under whose token.
@@ -182,7 +190,7 @@ async fn again(app: &Arc<App>, ticket: Ticket, why: &str, most: u32, base: u32) 
     Landed::Again { ticket, after: first.saturating_mul(times).min(PAUSE_MAX) }
 }
 
-async fn put_back(app: &App, ticket: &Ticket) {
+pub(super) async fn put_back(app: &App, ticket: &Ticket) {
     let group = &ticket.group;
     let outbox = app.dispatcher.outbox();
     if let Err(why) = outbox.put_back(&group.channel, &group.name, vec![ticket.place]).await {
@@ -194,12 +202,19 @@ async fn put_back(app: &App, ticket: &Ticket) {
 /// Writes down what became of it, in the journal and then in the outbox; then says so.
 async fn over(app: &Arc<App>, ticket: Ticket, outcome: Outcome) -> Landed {
     let Ticket { group, place, message, tries: _, answer } = ticket;
-    if let Err(why) = keep(app, &group, place, &message, &outcome).await {
+    while let Err(why) = keep(app, &group, place, &message, &outcome).await {
+        let passes =
+            matches!(why, Error::Busy { .. } | Error::Full { .. } | Error::Unavailable { .. });
         error!(
             error = &why as &dyn std::error::Error,
             channel.id = %group.channel,
-            "what became of a message is not kept; the next start asks for it"
+            "what became of a message is not kept yet"
         );
+        if !passes {
+            // The next start marks it as not known. Nobody is told what is not on disk.
+            return Landed::Over;
+        }
+        tokio::time::sleep(DISK_PAUSE).await;
     }
     // Whoever has gone away does not wait for it.
     drop(answer.map(|answer| answer.send(outcome)));
@@ -216,11 +231,11 @@ pub(super) async fn keep(
     place: u32,
     message: &Outgoing,
     outcome: &Outcome,
-) -> Result<(), twoticks_store::error::Error> {
+) -> Result<(), Error> {
     let now = app.clock.now();
     let events = match outcome {
         Outcome::Taken(wamid) => vec![accepted(app, message, wamid, now)],
-        Outcome::Refused(_) | Outcome::Unknown(_) => Vec::new(),
+        Outcome::Refused(_) | Outcome::Unknown(_) | Outcome::Done => Vec::new(),
     };
     let recipients = [listing::told(place, &message.to, outcome)];
     let body = json!({
@@ -242,18 +257,15 @@ pub(super) async fn keep(
 }
 
 /// Puts what is wrong with a connection where people look: into the channel.
-async fn note_problem(app: &App, ticket: &Ticket, error: &GraphError) {
-    let snapshot = app.directory.snapshot();
-    let Some(known) = snapshot.channel(&ticket.group.channel) else { return };
+async fn note_problem(app: &App, ticket: &Ticket, token: &Secret, error: &GraphError) {
     let problem = Text::lossy(&error.to_string());
-    let mut channel = Channel::clone(known);
-    let Some(connection) = &mut channel.connection else { return };
-    if connection.problems.contains(&problem) || connection.problems.len() >= PROBLEMS_MAX {
-        return;
-    }
-    connection.problems.push(problem);
-    connection.checked = Some(app.clock.now());
-    if let Err(why) = app.directory.change(vec![Change::UpdateChannel(channel)]).await {
-        warn!(error = &why as &dyn std::error::Error, "a connection's problem is not kept");
-    }
+    let now = app.clock.now();
+    let note = |connection: &mut Connection| {
+        let is_known = connection.problems.contains(&problem);
+        if !is_known && connection.problems.len() < PROBLEMS_MAX {
+            connection.problems.push(problem.clone());
+            connection.checked = Some(now);
+        }
+    };
+    connect::change(app, &ticket.group.channel, token, note).await;
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use twoticks_store::directory::names::Secret;
 
-use super::attempt::{Landed, attempt};
+use super::attempt::{DISK_PAUSE, Landed, attempt, is_expired, put_back};
 use super::pace::Pace;
 use super::{Group, Ticket};
 use crate::app::App;
@@ -23,8 +23,6 @@ use crate::app::App;
 const IN_FLIGHT_MAX: usize = 64;
 /// How many are begun together, so that they share a sync.
 const TOGETHER_MAX: usize = 16;
-/// How long it waits when the outbox cannot be written to.
-const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How long it waits for a connection to be put right before it tries again.
 const CONNECTION_PAUSE: Duration = Duration::from_secs(300);
 /// After which time it looks whether the token is another one, if nobody says so.
@@ -88,6 +86,18 @@ impl Queue {
         self.later.push(Reverse(Later { at, number: self.count, ticket }));
     }
 
+    /// Those that are given up, at most `most` of those that wait for nothing else.
+    fn expired(&mut self, is_expired: impl Fn(&Ticket) -> bool, most: usize) -> Vec<Ticket> {
+        let mut expired = Vec::new();
+        for queue in [&mut self.urgent, &mut self.ready] {
+            // The oldest come first.
+            while expired.len() < most && queue.front().is_some_and(&is_expired) {
+                expired.extend(queue.pop_front());
+            }
+        }
+        expired
+    }
+
     /// Those that may go now, at most `most`; then when to look again, if anything waits.
     fn due(
         &mut self,
@@ -124,7 +134,7 @@ impl Queue {
 
 /// Why nothing of the number goes.
 struct Halt {
-    /// The token that was refused; with another one it goes on.
+    /// The token that was refused; with another one it goes on at once.
     token: Option<Secret>,
     until: Instant,
 }
@@ -145,7 +155,11 @@ async fn run(app: Arc<App>, mut tickets: mpsc::UnboundedReceiver<Ticket>, stop: 
         let now = Instant::now();
         let room = IN_FLIGHT_MAX.saturating_sub(flying.len()).min(TOGETHER_MAX);
         let (due, next) = match &halt {
-            Some(halt) => (Vec::new(), Some(halt.until.min(now + LOOK_AGAIN))),
+            // What is given up meanwhile needs no connection.
+            Some(halt) => {
+                let expired = queue.expired(|ticket| is_expired(&app, ticket), room);
+                (expired, Some(halt.until.min(now + LOOK_AGAIN)))
+            }
             None if room == 0 => (Vec::new(), None),
             None => queue.due(&mut pace, now, room),
         };
@@ -177,7 +191,10 @@ async fn run(app: Arc<App>, mut tickets: mpsc::UnboundedReceiver<Ticket>, stop: 
                 Landed::Over => slower = 0,
                 Landed::Again { ticket, after } => queue.push_later(ticket, Instant::now() + after),
                 Landed::Slower { ticket } => {
-                    slower += 1;
+                    // Of all that were with the Graph API together, the first one says it.
+                    if pace.ready(Instant::now()) <= Instant::now() || slower == 0 {
+                        slower += 1;
+                    }
                     let first = Duration::from_millis(u64::from(app.settings.graph.retry_ms));
                     let pause = first.saturating_mul(2_u32.saturating_pow(slower.min(16)));
                     let until = Instant::now() + pause.min(SLOWER_MAX);
@@ -194,7 +211,8 @@ async fn run(app: Arc<App>, mut tickets: mpsc::UnboundedReceiver<Ticket>, stop: 
                     queue.push(ticket);
                 }
             },
-            () = changed => {}
+            // Somebody has looked after a connection: perhaps this one.
+            () = changed => halt = None,
             () = tokio::time::sleep_until(next.unwrap_or(now)), if next.is_some() => {}
         }
     }
@@ -209,7 +227,9 @@ fn is_over(app: &App, queue: &Queue, halt: &Halt) -> bool {
     let channel = waits.and_then(|ticket| snapshot.channel(&ticket.group.channel));
     let connection = channel.and_then(|channel| channel.connection.as_ref());
     match (&halt.token, connection) {
-        (Some(token), Some(connection)) => connection.access_token != *token,
+        (Some(token), Some(connection)) => {
+            connection.access_token != *token || halt.until <= Instant::now()
+        }
         // Not connected any more, which each message is told.
         (Some(_), None) => true,
         (None, _) => halt.until <= Instant::now(),
@@ -228,5 +248,12 @@ async fn begin(app: &App, due: &[Ticket]) -> Result<(), twoticks_store::error::E
     let outbox = app.dispatcher.outbox();
     let written =
         begun.into_iter().map(|(group, places)| outbox.begin(&group.channel, &group.name, places));
-    futures_util::future::try_join_all(written).await.map(drop)
+    let written = futures_util::future::join_all(written).await;
+    let failed = written.into_iter().find_map(Result::err);
+    let Some(failed) = failed else { return Ok(()) };
+    // Those that were written are not handed over either: they wait, on disk too.
+    for ticket in due {
+        put_back(app, ticket).await;
+    }
+    Err(failed)
 }

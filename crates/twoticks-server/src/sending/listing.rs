@@ -20,6 +20,7 @@ pub(crate) fn told(place: u32, to: &str, outcome: &Outcome) -> Value {
             told
         }
         Outcome::Unknown(why) => json!({"place": place, "to": to, "unknown": why}),
+        Outcome::Done => json!({"place": place, "to": to, "done": true}),
     }
 }
 
@@ -47,7 +48,8 @@ pub(crate) fn outcomes(entries: &[Entry]) -> Vec<Option<Outcome>> {
     let outcome = |told: &Value| {
         let unknown = || text(told, "unknown").map(Outcome::Unknown);
         let refused = || text(told, "refused").map(|why| Outcome::Refused(Refused::Rejected(why)));
-        text(told, "message_id").map(Outcome::Taken).or_else(unknown).or_else(refused)
+        let done = || told.get("done").map(|_| Outcome::Done);
+        text(told, "message_id").map(Outcome::Taken).or_else(unknown).or_else(refused).or_else(done)
     };
     let mut outcomes = vec![None; asked(entries).map_or(0, |asked| asked.recipients.len())];
     for entry in entries {
@@ -62,7 +64,7 @@ pub(crate) fn outcomes(entries: &[Entry]) -> Vec<Option<Outcome>> {
 }
 
 /// What was asked for, if the journal still has it.
-fn asked(entries: &[Entry]) -> Option<Sending> {
+pub(crate) fn asked(entries: &[Entry]) -> Option<Sending> {
     let asked = entries.iter().find(|entry| entry.batch.kind == Kind::Send);
     serde_json::from_slice(&asked?.batch.body).ok()
 }

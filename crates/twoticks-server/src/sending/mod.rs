@@ -27,7 +27,7 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 use twoticks_store::keys::HashOf;
 use twoticks_store::outbox::Outbox;
 
-pub(crate) use self::listing::{outcomes, recipients, told};
+pub(crate) use self::listing::{asked, outcomes, recipients, told};
 pub(crate) use self::resume::resume;
 
 use crate::app::App;
@@ -94,6 +94,8 @@ pub(crate) enum Outcome {
     Refused(Refused),
     /// Whether it was taken is not known; it is not tried again.
     Unknown(String),
+    /// It was done and is no message, such as showing that somebody is typing.
+    Done,
 }
 
 /// A group of messages that were asked for together.

@@ -13,7 +13,8 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 
 use super::Refusal;
 use super::model::{
-    AccessKey, Account, Channel, IsvCode, Number, Owner, Policy, Session, TemplateRecord, User,
+    AccessKey, Account, Channel, Connection, IsvCode, Number, Owner, Policy, Session,
+    TemplateRecord, User,
 };
 use super::names::{AccessKeyId, Name, Uid, UserId};
 
@@ -62,6 +63,8 @@ pub enum Change {
     AddChannel(Channel),
     /// Anything of a channel but its account.
     UpdateChannel(Channel),
+    /// How a channel is connected, and nothing else of it.
+    SetConnection(ChannelId, Option<Connection>),
     /// Takes a channel away, with its numbers, templates and `IsvCode`s. What it counted stays.
     RemoveChannel(ChannelId),
     /// A number and the channel it is with from now on.
@@ -133,6 +136,13 @@ impl Contents {
             }
             Change::AddChannel(it) => add(&mut self.channels, "channel", it.id.clone(), it),
             Change::UpdateChannel(it) => self.update_channel(it),
+            Change::SetConnection(id, connection) => match self.channels.get_mut(&id) {
+                Some(known) => {
+                    Arc::make_mut(known).connection = connection;
+                    Ok(())
+                }
+                None => Err(Refusal::Missing { what: "channel", name: id.to_string() }),
+            },
             Change::RemoveChannel(id) => self.remove_channel(&id),
             Change::PutNumber(it) => {
                 self.numbers.insert(it.phone_number.clone(), Arc::new(it));

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use twoticks_core::clock::Time;
@@ -96,15 +96,21 @@ pub struct Waiting {
 /// Sends that wait.
 pub struct Outbox {
     /// None: it lives in memory, and what waits is lost with it.
-    journal: Option<Journal<()>>,
-    groups: Mutex<BTreeMap<Key, Group>>,
+    journal: Option<Journal<Record>>,
+    groups: Arc<Mutex<Groups>>,
+}
+
+type Groups = BTreeMap<Key, Group>;
+
+fn lock(groups: &Mutex<Groups>) -> MutexGuard<'_, Groups> {
+    groups.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outbox {
     /// One that keeps nothing beyond the process, for tests and demonstrations.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { journal: None, groups: Mutex::default() }
+        Self { journal: None, groups: Arc::default() }
     }
 
     /// Opens the outbox in `folder`, which is made if it is not there, and reads all of it. The
@@ -114,19 +120,29 @@ impl Outbox {
     /// As [`Journal::open`]; [`Error::Corrupt`], [`Error::NewerVersion`].
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let limits = Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() };
-        let journal = Journal::open(folder, limits, Box::new(|_, ()| {}))?;
-        let mut groups = BTreeMap::new();
+        let groups = Arc::new(Mutex::new(Groups::new()));
+        // In the order of the journal, and before anybody is answered: what is on disk is known
+        // here, so that its file is not let go of.
+        let taking = Arc::clone(&groups);
+        let deliver = move |position, step| take(&mut lock(&taking), position, step);
+        let journal = Journal::open(folder, limits, Box::new(deliver))?;
         for record in journal.read(0) {
             let (position, payload) = record?;
-            take(&mut groups, position, decode(folder, position, &payload)?);
+            take(&mut lock(&groups), position, decode(folder, position, &payload)?);
         }
-        let outbox = Self { journal: Some(journal), groups: Mutex::new(groups) };
+        let outbox = Self { journal: Some(journal), groups };
         outbox.trim()?;
         Ok(outbox)
     }
 
-    fn groups(&self) -> MutexGuard<'_, BTreeMap<Key, Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        lock(&self.groups)
+    }
+
+    /// Whether a group waits, or a part of it.
+    #[must_use]
+    pub fn has(&self, channel: &ChannelId, group: &str) -> bool {
+        self.groups().contains_key(&(channel.clone(), group.to_owned()))
     }
 
     /// What has not ended, in the order it was queued in.
@@ -227,14 +243,9 @@ impl Outbox {
             take(&mut self.groups(), 0, step);
             return Ok(());
         };
-        let position = journal.append(encode(&step), ()).await?;
-        let is_over = {
-            let mut groups = self.groups();
-            let before = groups.len();
-            take(&mut groups, position, step);
-            groups.len() < before
-        };
-        if is_over {
+        let is_end = matches!(step, Record::Ended { .. });
+        journal.append(encode(&step), step).await?;
+        if is_end {
             self.trim()?;
         }
         Ok(())
@@ -265,7 +276,7 @@ impl Outbox {
 }
 
 /// Takes a step; one of a group that is over, and so not there any more, concerns nobody.
-fn take(groups: &mut BTreeMap<Key, Group>, position: Position, step: Record) {
+fn take(groups: &mut Groups, position: Position, step: Record) {
     let (key, places, stage) = match step {
         Record::Queued { channel, group, recipients, at } => {
             let stages = vec![Stage::Waiting; usize::try_from(recipients).unwrap_or_default()];

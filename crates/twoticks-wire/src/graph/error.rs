@@ -112,7 +112,7 @@ const KNOWN: &[Known] = &[
     known(132_015, Remedy::Never, "the template is paused"),
     known(132_016, Remedy::Never, "the template is disabled"),
     known(132_068, Remedy::Never, "the flow is blocked"),
-    known(132_069, Remedy::SlowerNumber, "the flow is throttled"),
+    known(132_069, Remedy::Later, "the flow is throttled"),
     known(133_004, Remedy::Later, "Meta says that the server is not available for a moment"),
     known(133_010, Remedy::Connection, "the number is not registered"),
     known(134_100, Remedy::Never, "only marketing templates go through the Marketing Messages API"),
@@ -139,7 +139,8 @@ pub fn meaning(code: i64) -> Option<&'static str> {
 }
 
 impl GraphError {
-    /// The error in `body`, if it is an envelope with one. Numbers may be texts.
+    /// The error in `body`, if it is an envelope with one. Numbers may be texts. One without a code
+    /// is not of Graph's.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(body).ok()?;
@@ -160,12 +161,18 @@ impl GraphError {
         };
         let data = error.get("error_data").and_then(|data| data.get("details"));
         Some(Self {
-            code: number("code").unwrap_or_default(),
+            code: number("code")?,
             subcode: number("error_subcode"),
             message: text(error.get("message")).unwrap_or_default(),
             details: text(data),
             trace: text(error.get("fbtrace_id")),
         })
+    }
+
+    /// Whether the code is one of those that are known here.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        find(self.code).is_some()
     }
 
     /// What is said to whoever asked: the code and, where it is about the request, Meta's own
@@ -214,7 +221,8 @@ mod tests {
         assert_eq!((error.to_string(), error.said()), (meaning.to_owned(), meaning.to_owned()));
         assert_eq!(error.remedy(), Remedy::SlowerPair);
         for (body, code) in [
-            (&b"{\"error\":{}}"[..], Some(0)),
+            (&b"{\"error\":{}}"[..], None),
+            (b"{\"error\":{\"message\":\"upstream timeout\"}}", None),
             (b"{\"error\":{\"code\":\"190\",\"message\":7}}", Some(190)),
             (b"{\"error\":\"no\"}", None),
             (b"{\"error\":null}", None),
