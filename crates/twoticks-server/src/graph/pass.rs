@@ -22,6 +22,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Frame;
+use reqwest::Url;
 use serde_json::{Value, json};
 use tracing::warn;
 use twoticks_core::ids::Template;
@@ -177,10 +178,27 @@ fn sends(method: &Method, path: &str) -> Option<String> {
     number.filter(|_| *method == Method::POST).map(str::to_owned)
 }
 
+/// A message as it was asked for: JSON, or a form whose fields may be JSON, as Meta's own SDKs
+/// write it.
+fn message(asked: &[u8]) -> Value {
+    if let Ok(message) = serde_json::from_slice(asked) {
+        return message;
+    }
+    let (Ok(form), Ok(mut address)) = (std::str::from_utf8(asked), Url::parse("form:/")) else {
+        return Value::Null;
+    };
+    address.set_query(Some(form));
+    let field = |text: &str| match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => value,
+        _ => text.into(),
+    };
+    address.query_pairs().map(|(name, text)| (name.into_owned(), field(&text))).collect()
+}
+
 /// Puts into the journal what a message that was taken says of itself.
 async fn learn(app: &Arc<App>, number: String, asked: &Bytes, answered: &Bytes) {
     let read = |bytes: &Bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
-    let (asked, answered) = (read(asked), read(answered));
+    let (asked, answered) = (message(asked), read(answered));
     let Some(wamid) = wamid(&answered) else { return };
     let snapshot = app.directory.snapshot();
     // A number that is not ours is nobody's here.
@@ -254,5 +272,16 @@ mod tests {
             let method = method.parse().unwrap();
             assert_eq!(sends(&method, path).as_deref(), number, "{path}");
         }
+    }
+
+    #[test]
+    fn a_message_is_json_or_a_form() {
+        let want = json!({"type": "template", "to": "1555",
+            "template": {"name": "spring sale", "language": {"code": "en"}}});
+        assert_eq!(message(want.to_string().as_bytes()), want);
+        let form = "type=template&to=1555&template=%7B%22name%22%3A+%22spring+sale%22%2C%22language\
+            %22%3A%7B%22code%22%3A%22en%22%7D%7D";
+        assert_eq!(message(form.as_bytes()), want);
+        assert_eq!(message(b"\xff"), Value::Null);
     }
 }
