@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use twoticks_core::ids::Template;
 use twoticks_store::ledger::{Batch, Kind};
-use twoticks_wire::graph::message::wamid;
+use twoticks_wire::graph::message::{is_done, wamid};
 
 use super::client::words;
 use crate::app::App;
@@ -92,16 +92,30 @@ fn failed(status: StatusCode, code: i64, message: &str) -> Response {
     (status, json, envelope.to_string()).into_response()
 }
 
+/// The request left, and no answer came: a code that no client takes for "try again".
+fn not_known(why: &str) -> Response {
+    let message =
+        format!("the Graph API did not answer ({why}): what was asked may have been done");
+    failed(StatusCode::GATEWAY_TIMEOUT, 504, &message)
+}
+
 async fn pass(State(app): State<Arc<App>>, request: Request) -> Response {
-    let in_flight = app.dispatcher.passing();
-    let place = Place(in_flight);
-    if in_flight.fetch_add(1, Ordering::SeqCst) >= IN_FLIGHT_MAX {
-        let message = "too many requests are on their way to the Graph API; try again in a moment";
-        return failed(StatusCode::SERVICE_UNAVAILABLE, 2, message);
-    }
-    let response = hand_on(&app, request).await;
-    drop(place);
-    response
+    let of = Arc::clone(&app);
+    let work = async move {
+        let in_flight = of.dispatcher.passing();
+        let place = Place(in_flight);
+        if in_flight.fetch_add(1, Ordering::SeqCst) >= IN_FLIGHT_MAX {
+            let message =
+                "too many requests are on their way to the Graph API; try again in a moment";
+            return failed(StatusCode::SERVICE_UNAVAILABLE, 2, message);
+        }
+        let response = hand_on(&of, request).await;
+        drop(place);
+        response
+    };
+    // Also when the caller hangs up: what was taken meanwhile is known afterwards.
+    let done = app.tasks.complete(work).await;
+    done.unwrap_or_else(|panicked| failed(StatusCode::BAD_GATEWAY, 504, &panicked.to_string()))
 }
 
 async fn hand_on(app: &Arc<App>, request: Request) -> Response {
@@ -116,7 +130,8 @@ async fn hand_on(app: &Arc<App>, request: Request) -> Response {
         return failed(StatusCode::BAD_REQUEST, 100, "the path is not one of the Graph API");
     };
     // A path may read like an address.
-    if address.origin() != graph.root().origin() {
+    let is_below = address.path().starts_with(graph.root().path());
+    if address.origin() != graph.root().origin() || !is_below {
         return failed(StatusCode::BAD_REQUEST, 100, "the path is not one of the Graph API");
     }
     let number = sends(&parts.method, parts.uri.path());
@@ -136,13 +151,19 @@ async fn hand_on(app: &Arc<App>, request: Request) -> Response {
     } else {
         reqwest::Body::wrap(Passed(Mutex::new(body)))
     };
-    let sent = graph.http().request(parts.method, address).headers(passing(&parts.headers));
+    let mut headers = passing(&parts.headers);
+    if number.is_some() {
+        // Its answer is looked into.
+        headers.remove(header::ACCEPT_ENCODING);
+    }
+    let sent = graph.http().request(parts.method, address).headers(headers);
     let answer = match sent.body(body).send().await {
         Ok(answer) => answer,
-        Err(error) => {
-            let message = format!("the Graph API did not answer: {}", words(&error));
+        Err(error) if error.is_connect() => {
+            let message = format!("the Graph API cannot be reached: {}", words(&error));
             return failed(StatusCode::BAD_GATEWAY, 2, &message);
         }
+        Err(error) => return not_known(&words(&error)),
     };
     let (mut head, body) = Answer::from(answer).into_parts();
     head.headers = passing(&head.headers);
@@ -151,10 +172,7 @@ async fn hand_on(app: &Arc<App>, request: Request) -> Response {
     };
     let bytes = match Limited::new(body, MESSAGE_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(_) => {
-            let message = "the answer of the Graph API broke off";
-            return failed(StatusCode::BAD_GATEWAY, 2, message);
-        }
+        Err(_) => return not_known("its answer broke off"),
     };
     learn(app, number, &asked, &bytes).await;
     Response::from_parts(head, Body::from(bytes))
@@ -199,10 +217,15 @@ fn message(asked: &[u8]) -> Value {
 async fn learn(app: &Arc<App>, number: String, asked: &Bytes, answered: &Bytes) {
     let read = |bytes: &Bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
     let (asked, answered) = (message(asked), read(answered));
-    let Some(wamid) = wamid(&answered) else { return };
     let snapshot = app.directory.snapshot();
     // A number that is not ours is nobody's here.
     let Some(number) = snapshot.number_by_id(&number) else { return };
+    let Some(wamid) = wamid(&answered) else {
+        if !is_done(&answered) {
+            warn!(channel.id = %number.channel, "an answer that went past names no message");
+        }
+        return;
+    };
     let text = |path: &str| asked.pointer(path).and_then(Value::as_str);
     let named = text("/template/name").zip(text("/template/language/code"));
     let template = named.and_then(|(name, language)| {

@@ -80,6 +80,39 @@ async fn a_call_that_is_made_again_with_its_key_sends_nothing_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_never_accepted_is_accepted_when_it_is_made_again_with_its_key() {
+    let (server, double) = start().await;
+    // It serves, so that what waits from now on is not resumed.
+    server.call(Who::Root, "QueryChatappPhoneNumbers", &[]).await;
+    let outbox = server.app.dispatcher.outbox();
+    // There is no room for one more.
+    let groups: Vec<String> = (0..100).map(|number| format!("full-{number}")).collect();
+    for group in &groups {
+        outbox.queue(&channel_id(CHANNEL), group, 1_000, NOON).await.unwrap();
+    }
+    let params = [
+        ("ChannelType", "whatsapp"),
+        ("Type", "template"),
+        ("From", NUMBER),
+        ("To", "8613900000001"),
+        ("TemplateCode", TEMPLATE),
+        ("ClientToken", "order-1"),
+    ];
+    let refused = server.call(Who::Root, "SendChatappMessage", &params).await;
+    assert_eq!(refused.code(), "System.LimitControl", "{}", refused.text());
+    for group in &groups {
+        outbox.end(&channel_id(CHANNEL), group, (0..1_000).collect()).await.unwrap();
+    }
+    let taken = server.call(Who::Root, "SendChatappMessage", &params).await;
+    assert_eq!(taken.json()["MessageId"], "wamid.0", "{}", taken.text());
+    settled(&server).await;
+    let again = server.call(Who::Root, "SendChatappMessage", &params).await;
+    assert_eq!(again.json()["MessageId"], "wamid.0", "{}", again.text());
+    assert_eq!(double.got().len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_meta_refuses_is_refused_with_its_code_and_not_repeated() {
     let (server, double) = start().await;
     for (status, code, answer, name) in [
@@ -124,6 +157,8 @@ async fn what_became_of_it_is_not_known_and_it_is_not_sent_twice() {
         Answer::HangUp,
         Answer::Say(502, "<html>bad gateway</html>".to_owned()),
         Answer::Say(200, "{}".to_owned()),
+        // A gateway's own words for it.
+        Answer::Say(502, r#"{"error":{"message":"upstream timeout"}}"#.to_owned()),
     ] {
         let before = double.got().len();
         double.say([answer]);
@@ -266,6 +301,20 @@ async fn a_client_that_points_here_sends_as_before_and_its_template_is_known() {
     let claim = event.claim.as_ref().unwrap();
     assert_eq!(claim.template.as_ref().unwrap().code.as_str(), TEMPLATE);
 
+    // As Meta's own SDKs write it: a form, with JSON in its fields.
+    let form = "messaging_product=whatsapp&to=8613900000001&type=template&template=%7B%22name%22%3A\
+        %22template_1100000000000001%22%2C%22language%22%3A%7B%22code%22%3A%22en%22%7D%7D";
+    let reply = server.raw(post(&path, form).as_bytes()).await.remove(0);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let entries = server.app.ledger.entries(2, 10).await.unwrap();
+    let [Event::Message(event)] = entries[0].batch.events.as_slice() else { panic!("one event") };
+    let claim = event.claim.as_ref().unwrap();
+    assert_eq!(claim.template.as_ref().unwrap().code.as_str(), TEMPLATE);
+    // Nobody is told to try again what may have been done.
+    double.say([Answer::HangUp]);
+    let reply = server.raw(post(&path, form).as_bytes()).await.remove(0);
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (504, &json!(504)));
+
     // A refusal, and a number that is not ours, go past and are nobody's.
     double.say([Answer::Say(400, error(131_026, "no")), Answer::Take]);
     let reply = server.raw(post(&path, &body.to_string()).as_bytes()).await.remove(0);
@@ -279,6 +328,6 @@ async fn a_client_that_points_here_sends_as_before_and_its_template_is_known() {
     assert_eq!(reply.json()["id"], "3000");
     let reply = server.get("/graph/http://127.0.0.1:1/x", &[]).await;
     assert_eq!(reply.status, 400, "{}", reply.text());
-    assert_eq!(server.app.ledger.entries(1, 10).await.unwrap().len(), 1);
+    assert_eq!(server.app.ledger.entries(1, 10).await.unwrap().len(), 2);
     server.stop().await;
 }
