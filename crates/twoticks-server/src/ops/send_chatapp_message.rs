@@ -33,6 +33,9 @@ const MESSAGE_TYPES: &[(&str, Option<(&str, Code)>)] = &[
     ("carousel", None),
     (TYPING_INDICATOR, None),
 ];
+/// The longest `Content`, in bytes: all that WhatsApp takes, and what a message that waits may take
+/// of memory.
+const CONTENT_BYTES_MAX: usize = 16 * 1024;
 const TYPING_INDICATOR: &str = "typing_indicator";
 
 pub(super) struct Send(Asked);
@@ -145,6 +148,9 @@ fn free_form(params: &Params) -> Result<Map<String, Value>, Refusal> {
     let kind = text(params, "MessageType").ok_or(Code::MessageTypeNotEmpty)?;
     let (_, needs) =
         MESSAGE_TYPES.iter().find(|(name, _)| *name == kind).ok_or(Code::MessageTypeNotSupport)?;
+    if text(params, "Content").is_some_and(|content| content.len() > CONTENT_BYTES_MAX) {
+        return Err(Code::ContentError.into());
+    }
     let content = object(params, "Content").map_err(|_| Refusal::from(Code::ContentError))?;
     let content = match content {
         Some(content) => content,
@@ -171,6 +177,8 @@ mod tests {
 
     #[test]
     fn free_form_content_is_what_its_type_asks_for() {
+        let long = |bytes: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
+        let (fits, too_long) = (long(CONTENT_BYTES_MAX), long(CONTENT_BYTES_MAX + 1));
         for (kind, content, code) in [
             ("text", r#"{"text":"hello"}"#, None),
             ("text", r#"{"text":""}"#, Some("InvalidParameter.TextNotEmpty")),
@@ -182,6 +190,8 @@ mod tests {
             ("image", r#"{"text":"x"}"#, Some("InvalidParameter.LinkNotEmpty")),
             ("reaction", "{}", None),
             ("typing_indicator", "", None),
+            ("text", &fits, None),
+            ("text", &too_long, Some("InvalidParameter.ContentError")),
             ("smell", "{}", Some("InvalidParameter.MessageTypeNotSupport")),
             ("", "{}", Some("InvalidParameter.MessageTypeNotEmpty")),
         ] {

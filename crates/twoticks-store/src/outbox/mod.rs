@@ -27,6 +27,8 @@ pub const FOLDER: &str = "outbox";
 pub const GROUP_RECIPIENTS_MAX: usize = 1_000;
 /// The most recipients that wait at the same time, over all groups; beyond them [`Error::Busy`].
 pub const WAITING_MAX: usize = if cfg!(test) { 40 } else { 100_000 };
+/// The most that wait of one channel, so that one whose connection is broken leaves room for others.
+pub const CHANNEL_WAITING_MAX: usize = if cfg!(test) { 30 } else { 20_000 };
 /// How long a file of the outbox becomes before the next one begins, in bytes.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 512 } else { 1 << 20 };
 /// What a record begins with.
@@ -69,6 +71,11 @@ struct Group {
 impl Group {
     fn is_over(&self) -> bool {
         self.stages.iter().all(|stage| *stage == Stage::Ended)
+    }
+
+    /// How many have not ended.
+    fn open(&self) -> usize {
+        self.stages.iter().filter(|stage| **stage != Stage::Ended).count()
     }
 
     fn at(&self, stage: Stage) -> Places {
@@ -165,8 +172,15 @@ impl Outbox {
     /// How many recipients wait or are begun.
     #[must_use]
     pub fn len(&self) -> usize {
-        let is_open = |stage: &&Stage| **stage != Stage::Ended;
-        self.groups().values().map(|group| group.stages.iter().filter(is_open).count()).sum()
+        self.groups().values().map(Group::open).sum()
+    }
+
+    /// How many of a channel do.
+    #[must_use]
+    pub fn len_of(&self, channel: &ChannelId) -> usize {
+        let groups = self.groups();
+        let of = groups.iter().filter(|((known, _), _)| known == channel);
+        of.map(|(_, group)| group.open()).sum()
     }
 
     /// Whether nobody waits.
@@ -179,7 +193,7 @@ impl Outbox {
     /// the ledger before.
     ///
     /// # Errors
-    /// [`Error::Busy`] beyond [`WAITING_MAX`], [`Error::TooLarge`] beyond
+    /// [`Error::Busy`] beyond [`WAITING_MAX`] or [`CHANNEL_WAITING_MAX`], [`Error::TooLarge`] beyond
     /// [`GROUP_RECIPIENTS_MAX`], and as [`Journal::append`]; nobody waits then.
     pub async fn queue(
         &self,
@@ -195,6 +209,10 @@ impl Outbox {
         // Sends that are queued at the same moment may go over it together, by a group each.
         if self.len() + recipients > WAITING_MAX {
             return Err(Error::Busy { what: "the outbox is", limit: WAITING_MAX });
+        }
+        if self.len_of(channel) + recipients > CHANNEL_WAITING_MAX {
+            let what = "the outbox of the channel is";
+            return Err(Error::Busy { what, limit: CHANNEL_WAITING_MAX });
         }
         let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
         let (channel, group) = (channel.clone(), group.to_owned());

@@ -134,15 +134,20 @@ async fn limits_hold_at_the_edge() {
     let outbox = Outbox::in_memory();
     let refused = outbox.queue(&channel(1), "a", GROUP_RECIPIENTS_MAX + 1, Time(1)).await;
     assert!(matches!(refused, Err(Error::TooLarge { limit: GROUP_RECIPIENTS_MAX, .. })));
-    outbox.queue(&channel(1), "a", WAITING_MAX - 1, Time(1)).await.unwrap();
+    let most = CHANNEL_WAITING_MAX;
+    outbox.queue(&channel(1), "a", most - 1, Time(1)).await.unwrap();
     let refused = outbox.queue(&channel(1), "b", 2, Time(1)).await;
-    assert!(matches!(refused, Err(Error::Busy { limit: WAITING_MAX, .. })));
+    assert!(matches!(refused, Err(Error::Busy { limit: CHANNEL_WAITING_MAX, .. })));
     outbox.queue(&channel(1), "b", 1, Time(1)).await.unwrap();
+    // One channel that is full leaves room for others, up to what all may have.
+    let refused = outbox.queue(&channel(3), "c", WAITING_MAX - most + 1, Time(1)).await;
+    assert!(matches!(refused, Err(Error::Busy { limit: WAITING_MAX, .. })));
+    outbox.queue(&channel(3), "c", WAITING_MAX - most, Time(1)).await.unwrap();
     outbox.end(&channel(1), "b", vec![0]).await.unwrap();
-    assert_eq!(outbox.len(), WAITING_MAX - 1);
+    assert_eq!((outbox.len(), outbox.len_of(&channel(1))), (WAITING_MAX - 1, most - 1));
     // The same name is another group in another channel, and queued once in its own.
     outbox.queue(&channel(2), "a", 1, Time(1)).await.unwrap();
-    assert_eq!(outbox.waiting().len(), 2);
+    assert_eq!(outbox.waiting().len(), 3);
 }
 
 #[test]

@@ -86,7 +86,7 @@ async fn a_call_that_was_never_accepted_is_accepted_when_it_is_made_again_with_i
     server.call(Who::Root, "QueryChatappPhoneNumbers", &[]).await;
     let outbox = server.app.dispatcher.outbox();
     // There is no room for one more.
-    let groups: Vec<String> = (0..100).map(|number| format!("full-{number}")).collect();
+    let groups: Vec<String> = (0..20).map(|number| format!("full-{number}")).collect();
     for group in &groups {
         outbox.queue(&channel_id(CHANNEL), group, 1_000, NOON).await.unwrap();
     }
