@@ -3,7 +3,7 @@
 //!
 //! A call is told from the server's own by its path ([`Place`]): a version in front, or digits. One
 //! access token for each channel ([`tokens`]) sees that channel and nothing else. To add a door: a
-//! line in [`account`], [`number`] or [`template`], and its function in the file of its subject. A
+//! line in [`account()`], [`number()`] or [`template()`], and its function in the file of its subject. A
 //! fault: `faults`. What always holds: every answer is ASCII-escaped JSON, a refusal is in Meta's
 //! envelope, and what is refused has changed nothing.
 

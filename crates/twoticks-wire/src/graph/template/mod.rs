@@ -1,7 +1,7 @@
 //! Templates between CAMS's words and the Graph API's.
 //!
-//! [`to_graph`] makes what `POST /{waba}/message_templates` takes out of CAMS's `Components`,
-//! [`to_cams`] the other way, and a [`Definition`] says what a send has to fill in. To add a kind
+//! [`to_graph()`] makes what `POST /{waba}/message_templates` takes out of CAMS's `Components`,
+//! [`to_cams()`] the other way, and a [`Definition`] says what a send has to fill in. To add a kind
 //! of button: an arm in `to_graph.rs` and in `to_cams.rs`, and a row in `definition.rs`. What
 //! always holds: a variable is never lost without a word, what cannot be a template is refused
 //! with its value and the limit, and what is read back may hold anything.
