@@ -326,6 +326,7 @@ fn shown_template(template: &TemplateRecord, category: Category) -> Value {
         "code": template.code, "language": template.language, "name": template.name,
         "meta_id": template.meta_id, "category": category.as_str(),
         "buttons": buttons.collect::<Value>(), "channel": template.channel,
+        "status": template.graph.as_ref().map(|graph| &graph.status),
     })
 }
 

@@ -5,6 +5,7 @@
 //! answer is read up to [`ANSWER_BYTES_MAX`]; whether a request that failed may have been done is
 //! told apart from whether it was not.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -70,20 +71,32 @@ impl CallError {
 #[error("no calls to the Graph API can be made: {0}")]
 pub struct Unusable(String);
 
-/// HTTP with TLS, without redirects.
+/// HTTP to `root`, without redirects; past a proxy of the environment if that is on this machine.
 ///
 /// # Errors
-/// If the certificates of the system cannot be had.
-pub(crate) fn http(within: Duration) -> Result<Client, Unusable> {
+/// If it needs TLS and the certificates of the system cannot be had.
+fn http(root: &Url, within: Duration) -> Result<Client, Unusable> {
     // Whoever came first has installed the same.
     drop(rustls::crypto::ring::default_provider().install_default());
-    Client::builder()
+    let mut client = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_WITHIN.min(within))
         .timeout(within)
-        .user_agent(concat!("twoticks/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| Unusable(words(&error)))
+        .user_agent(concat!("twoticks/", env!("CARGO_PKG_VERSION")));
+    if root.scheme() == "http" {
+        // The system's certificates may be missing, and are not needed.
+        client = client.tls_certs_only([]);
+    }
+    if is_this_machine(root) {
+        client = client.no_proxy();
+    }
+    client.build().map_err(|error| Unusable(words(&error)))
+}
+
+fn is_this_machine(address: &Url) -> bool {
+    let host = address.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What failed, without the address, which may have a secret in it.
@@ -103,14 +116,15 @@ impl Graph {
     /// # Errors
     /// [`Unusable`].
     pub fn new(settings: &settings::Graph) -> Result<Self, Unusable> {
-        let http = http(Duration::from_secs(u64::from(settings.timeout_seconds)))?;
         let address = |text: String| {
             let parsed = Url::parse(&text);
             parsed.map_err(|why| Unusable(format!("`{text}` is no address: {why}")))
         };
         let root = settings.url.trim_end_matches('/');
         let base = address(format!("{root}/{}/", settings.version))?;
-        Ok(Self { http, root: address(format!("{root}/"))?, base, answered_at: Arc::default() })
+        let root = address(format!("{root}/"))?;
+        let http = http(&root, Duration::from_secs(u64::from(settings.timeout_seconds)))?;
+        Ok(Self { http, root, base, answered_at: Arc::default() })
     }
 
     /// HTTP, for whoever hands on a request as it is.
@@ -276,6 +290,19 @@ fn judge(status: u16, body: &[u8]) -> Result<Value, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_told_by_its_names() {
+        for (address, is_here) in [
+            ("http://127.0.0.1:1/", true),
+            ("http://[::1]:1/", true),
+            ("http://localhost/", true),
+            ("https://graph.facebook.com/", false),
+            ("http://127.0.0.1.example.com/", false),
+        ] {
+            assert_eq!(is_this_machine(&Url::parse(address).unwrap()), is_here, "{address}");
+        }
+    }
 
     #[test]
     fn the_date_of_an_answer_is_read() {

@@ -78,9 +78,9 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
     // comes in while the Graph API is asked, and the token has to be known by then.
     let snapshot = app.directory.snapshot();
     let present = snapshot.channel(&channel.id).ok_or_else(|| unfit("the channel", "is gone"))?;
-    let mut present = Channel::clone(present);
-    apply(&mut present, given)?;
-    app.directory.change(vec![Change::UpdateChannel(present)]).await?;
+    let mut channel = Channel::clone(present);
+    apply(&mut channel, given)?;
+    app.directory.change(vec![Change::UpdateChannel(channel.clone())]).await?;
     if let Some(address) = &callback {
         let asked = json!({
             "override_callback_uri": address, "verify_token": channel.verify_token.expose(),

@@ -10,13 +10,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use twoticks_core::clock::Time;
-use twoticks_core::event::Event;
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 use twoticks_store::keys::HashOf;
-use twoticks_store::ledger::{Batch, Kind};
+use twoticks_store::ledger::Kind;
 use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::graph::error::Remedy;
 
@@ -134,7 +133,7 @@ async fn deliver(
         // Texts and numbers make JSON.
         ApiError::caused(Code::InternalError, error)
     })?;
-    app.ledger.record(batch(&group, Kind::Send, now, Vec::new(), wanted)).await?;
+    app.ledger.record(group.entry(Kind::Send, now, wanted)).await?;
     if is_connected {
         wait_for_turn(app, group, sending, waits, is_known).await
     } else {
@@ -144,20 +143,6 @@ async fn deliver(
 
 fn is_connected(app: &App, channel: &ChannelId) -> bool {
     app.directory.snapshot().channel(channel).is_some_and(|it| it.connection.is_some())
-}
-
-fn batch(group: &Group, kind: Kind, accepted: Time, events: Vec<Event>, body: Vec<u8>) -> Batch {
-    Batch {
-        kind,
-        accepted,
-        origin: group.operation.clone(),
-        channel: Some(group.channel.clone()),
-        group: Some(group.name.clone()),
-        events,
-        dead: Vec::new(),
-        resolves: None,
-        body,
-    }
 }
 
 /// Has the messages wait in the outbox; a caller who waits hears of the first what became of it.
@@ -174,15 +159,9 @@ async fn wait_for_turn(
         // With a key it can be asked for again; else it is over, and the listing says so.
         if !is_known {
             let refused = Outcome::Refused(Refused::Unavailable("it was not accepted".to_owned()));
-            let told = (0..).zip(&sending.recipients);
-            let told: Vec<Value> =
-                told.map(|(place, to)| sending::told(place, &to.to, &refused)).collect();
-            let listing = json!({
-                "operation": group.operation, "group": group.name, "recipients": told,
-            });
-            let now = app.clock.now();
-            let body = listing.to_string().into_bytes();
-            let over = batch(&group, Kind::Accepted, now, Vec::new(), body);
+            let messages = sending.messages();
+            let over = (0..).zip(&messages).map(|(place, message)| (place, message, &refused));
+            let over = group.told(app, over);
             // The caller is told either way.
             drop(app.ledger.record(over).await);
         }
@@ -222,18 +201,9 @@ async fn hand_over(
         Err(why) => Outcome::Refused(why),
     });
     let outcomes: Vec<Outcome> = outcomes.collect();
-    let time = app.clock.now();
-    let (mut recipients, mut taken) = (Vec::new(), Vec::new());
-    for (place, (message, outcome)) in (0..).zip(messages.iter().zip(&outcomes)) {
-        recipients.push(sending::told(place, &message.to, outcome));
-        if let Outcome::Taken(wamid) = outcome {
-            taken.push(sending::accepted(app, message, wamid, time));
-        }
-    }
-    let listing = json!({
-        "operation": group.operation, "group": group.name, "recipients": recipients,
-    });
-    let answered = batch(group, Kind::Accepted, time, taken, listing.to_string().into_bytes());
+    let told = (0..).zip(messages.iter().zip(&outcomes));
+    let answered =
+        group.told(app, told.map(|(place, (message, outcome))| (place, message, outcome)));
     app.insist(answered, BUSY_PATIENCE).await?;
     Ok(Dispatched { group: group.name.clone(), outcomes: outcomes.into_iter().map(Some).collect() })
 }

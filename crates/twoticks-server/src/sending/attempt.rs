@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{error, warn};
 use twoticks_core::clock::SECOND;
 use twoticks_core::event::{ButtonKind, Category};
@@ -13,12 +13,11 @@ use twoticks_store::directory::PROBLEMS_MAX;
 use twoticks_store::directory::model::Connection;
 use twoticks_store::directory::names::Secret;
 use twoticks_store::error::Error;
-use twoticks_store::ledger::{Batch, Kind};
 use twoticks_wire::graph::error::{GraphError, Remedy};
 use twoticks_wire::graph::message;
 use twoticks_wire::graph::template::Definition;
 
-use super::{Outcome, Ticket, accepted, listing};
+use super::{Group, Outcome, Ticket};
 use crate::app::App;
 use crate::carrier::{Outgoing, Refused};
 use crate::graph::{CallError, connect};
@@ -227,31 +226,12 @@ async fn over(app: &Arc<App>, ticket: Ticket, outcome: Outcome) -> Landed {
 /// What the ledger or the outbox says.
 pub(super) async fn keep(
     app: &App,
-    group: &super::Group,
+    group: &Group,
     place: u32,
     message: &Outgoing,
     outcome: &Outcome,
 ) -> Result<(), Error> {
-    let now = app.clock.now();
-    let events = match outcome {
-        Outcome::Taken(wamid) => vec![accepted(app, message, wamid, now)],
-        Outcome::Refused(_) | Outcome::Unknown(_) | Outcome::Done => Vec::new(),
-    };
-    let recipients = [listing::told(place, &message.to, outcome)];
-    let body = json!({
-        "operation": group.operation, "group": group.name, "recipients": recipients,
-    });
-    let batch = Batch {
-        kind: Kind::Accepted,
-        accepted: now,
-        origin: group.operation.clone(),
-        channel: Some(group.channel.clone()),
-        group: Some(group.name.clone()),
-        events,
-        dead: Vec::new(),
-        resolves: None,
-        body: body.to_string().into_bytes(),
-    };
+    let batch = group.told(app, [(place, message, outcome)]);
     app.insist(batch, BUSY_PATIENCE).await?;
     app.dispatcher.outbox().end(&group.channel, &group.name, vec![place]).await
 }

@@ -8,7 +8,7 @@ use super::{Outcome, Sending};
 use crate::carrier::Refused;
 
 /// What became of one recipient, as the journal keeps it.
-pub(crate) fn told(place: u32, to: &str, outcome: &Outcome) -> Value {
+pub(super) fn told(place: u32, to: &str, outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Taken(wamid) => json!({"place": place, "to": to, "message_id": wamid}),
         Outcome::Refused(why) => {

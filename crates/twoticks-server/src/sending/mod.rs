@@ -19,15 +19,17 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::error;
 use twoticks_core::clock::Time;
 use twoticks_core::event::{Claim, Event, MessageEvent, Source, Status};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template};
 use twoticks_store::keys::HashOf;
+use twoticks_store::ledger::{Batch, Kind};
 use twoticks_store::outbox::Outbox;
 
-pub(crate) use self::listing::{asked, outcomes, recipients, told};
+pub(crate) use self::listing::{asked, outcomes, recipients};
 pub(crate) use self::resume::resume;
 
 use crate::app::App;
@@ -108,6 +110,45 @@ pub(crate) struct Group {
     pub(crate) at: Time,
 }
 
+impl Group {
+    /// An entry of the journal about the group.
+    pub(crate) fn entry(&self, kind: Kind, accepted: Time, body: Vec<u8>) -> Batch {
+        Batch {
+            kind,
+            accepted,
+            origin: self.operation.clone(),
+            channel: Some(self.channel.clone()),
+            group: Some(self.name.clone()),
+            events: Vec::new(),
+            dead: Vec::new(),
+            resolves: None,
+            body,
+        }
+    }
+
+    /// The entry that says what became of some of its recipients: each by its place, the message
+    /// and the outcome.
+    pub(crate) fn told<'a>(
+        &self,
+        app: &App,
+        outcomes: impl IntoIterator<Item = (u32, &'a Outgoing, &'a Outcome)>,
+    ) -> Batch {
+        let now = app.clock.now();
+        let (mut recipients, mut events) = (Vec::new(), Vec::new());
+        for (place, message, outcome) in outcomes {
+            recipients.push(listing::told(place, &message.to, outcome));
+            if let Outcome::Taken(wamid) = outcome {
+                events.push(accepted(app, message, wamid, now));
+            }
+        }
+        let listing = json!({
+            "operation": self.operation, "group": self.name, "recipients": recipients,
+        });
+        let body = listing.to_string().into_bytes();
+        Batch { events, ..self.entry(Kind::Accepted, now, body) }
+    }
+}
+
 /// A message that waits.
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -160,7 +201,10 @@ impl Dispatcher {
     /// [`CallError::NotSent`] if none can be made.
     pub(crate) fn graph(&self, app: &App) -> Result<&Graph, CallError> {
         let made = self.graph.get_or_init(|| {
-            Graph::new(&app.settings.graph).map_err(|why| CallError::NotSent(why.to_string()))
+            Graph::new(&app.settings.graph).map_err(|why| {
+                error!("{why}; sends wait");
+                CallError::NotSent(why.to_string())
+            })
         });
         made.as_ref().map_err(Clone::clone)
     }

@@ -347,6 +347,7 @@ fn category(
     for channel in channels {
         let Some(template) = template(context, channel, &told.template) else { continue };
         found = true;
+        out.notices.push(Notice::Stale(channel.id.clone()));
         let event = CategoryEvent {
             channel: channel.id.clone(),
             template: Template { code: template.code.clone(), language: template.language.clone() },

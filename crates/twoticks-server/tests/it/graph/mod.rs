@@ -5,6 +5,7 @@
 //! emulator's; its tests are there.
 
 mod account;
+mod bad_days;
 mod sends;
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Level;
 use twoticks_core::event::{Event, Source};
@@ -47,6 +48,8 @@ enum Answer {
     Say(u16, String),
     /// It reads the request and hangs up.
     HangUp,
+    /// It takes the message, and says so when it is let go.
+    Hold,
 }
 
 fn error(code: i64, message: &str) -> String {
@@ -77,6 +80,8 @@ struct Double {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     count: watch::Receiver<usize>,
+    /// Lets go of as many answers as it has permits.
+    held: Arc<Semaphore>,
     _serving: JoinSet<()>,
 }
 
@@ -87,14 +92,17 @@ impl Double {
         let script = Arc::new(Mutex::new(Script::default()));
         let (counted, count) = watch::channel(0);
         let (of, counted) = (Arc::clone(&script), Arc::new(counted));
+        let held = Arc::new(Semaphore::new(0));
+        let holding = Arc::clone(&held);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&of), Arc::clone(&counted)));
+                let (of, counted) = (Arc::clone(&of), Arc::clone(&counted));
+                connections.spawn(serve(stream, of, counted, Arc::clone(&holding)));
             }
         });
-        Self { address, script, count, _serving: serving }
+        Self { address, script, count, held, _serving: serving }
     }
 
     fn say(&self, answers: impl IntoIterator<Item = Answer>) {
@@ -122,6 +130,7 @@ async fn serve(
     mut stream: TcpStream,
     script: Arc<Mutex<Script>>,
     counted: Arc<watch::Sender<usize>>,
+    held: Arc<Semaphore>,
 ) {
     let mut bytes = Vec::new();
     loop {
@@ -150,25 +159,30 @@ async fn serve(
             .to_owned();
         let body = serde_json::from_slice(&bytes[end.0 + 4..end.1]).unwrap_or_default();
         bytes.drain(..end.1);
-        let answer = {
+        let (answer, is_held) = {
             let mut script = script.lock().unwrap();
             let number = script.got.len();
             script.got.push(Got { line: line.clone(), authorization, body });
             let fixed = script.fixed.iter().find(|(path, _)| line.contains(path));
             let fixed = fixed.map(|(_, answer)| answer.clone());
             let answer = fixed.or_else(|| script.answers.pop_front()).unwrap_or(Answer::Take);
-            match answer {
-                Answer::Take => {
+            let is_held = matches!(answer, Answer::Hold);
+            let answer = match answer {
+                Answer::Take | Answer::Hold => {
                     let id = format!("wamid.{number}");
                     let taken = json!({"messaging_product": "whatsapp", "messages": [{"id": id}]});
                     Some((200, taken.to_string()))
                 }
                 Answer::Say(status, body) => Some((status, body)),
                 Answer::HangUp => None,
-            }
+            };
+            (answer, is_held)
         };
         counted.send_modify(|count| *count += 1);
         let Some((status, body)) = answer else { return };
+        if is_held {
+            held.acquire().await.unwrap().forget();
+        }
         let date = script.lock().unwrap().date.clone();
         let head = format!("HTTP/1.1 {status} x\r\n{date}content-length: {}\r\n\r\n", body.len());
         if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
@@ -203,8 +217,14 @@ fn connected() -> Change {
 }
 
 async fn start() -> (Server, Double) {
+    start_with(|_| ()).await
+}
+
+async fn start_with(change: impl FnOnce(&mut Settings)) -> (Server, Double) {
     let double = Double::start().await;
-    let made = Made { settings: settings(&double), changes: vec![connected()], ..Made::default() };
+    let mut settings = settings(&double);
+    change(&mut settings);
+    let made = Made { settings, changes: vec![connected()], ..Made::default() };
     (Server::start_with(made).await, double)
 }
 
@@ -247,6 +267,21 @@ async fn listed(server: &Server, group: &str) -> Vec<Value> {
         fields.remove("accepted");
     }
     listed
+}
+
+/// An entry of the channel, of the group `g`.
+fn entry(kind: Kind, events: Vec<Event>, body: &Value) -> Batch {
+    Batch {
+        kind,
+        accepted: NOON,
+        origin: "test".to_owned(),
+        channel: Some(channel_id(CHANNEL)),
+        group: Some("g".to_owned()),
+        events,
+        dead: Vec::new(),
+        resolves: None,
+        body: body.to_string().into_bytes(),
+    }
 }
 
 /// The group of the last send.

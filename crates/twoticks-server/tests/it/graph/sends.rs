@@ -239,21 +239,10 @@ async fn what_waited_goes_on_after_a_restart_and_what_was_begun_is_not_sent_twic
             {"to": "8613900000003", "parameters": {}}, {"to": "8613900000004", "parameters": {}},
         ],
     });
-    let batch = |kind, body: &Value| Batch {
-        kind,
-        accepted: NOON,
-        origin: "test".to_owned(),
-        channel: Some(channel.clone()),
-        group: Some("g".to_owned()),
-        events: Vec::new(),
-        dead: Vec::new(),
-        resolves: None,
-        body: body.to_string().into_bytes(),
-    };
-    ledger.record(batch(Kind::Send, &asked)).await.unwrap();
+    ledger.record(entry(Kind::Send, Vec::new(), &asked)).await.unwrap();
     let told =
         json!({"recipients": [{"place": 2, "to": "8613900000003", "message_id": "wamid.x"}]});
-    ledger.record(batch(Kind::Accepted, &told)).await.unwrap();
+    ledger.record(entry(Kind::Accepted, Vec::new(), &told)).await.unwrap();
     {
         let outbox = Outbox::open(folder.path()).unwrap();
         outbox.queue(&channel, "g", 4, NOON).await.unwrap();
