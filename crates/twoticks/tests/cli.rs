@@ -364,6 +364,9 @@ fn a_link_to_the_dashboard_is_made_for_an_account() {
     let place = Place::set_up();
     let link = place.ask(&["key", "dashboard"])["dashboard"].as_str().unwrap().to_owned();
     assert!(link.starts_with("http://127.0.0.1:8080/ui/?t="), "{link}");
+    let link = place.ask(&["key", "dashboard", "--setup"])["dashboard"].clone();
+    let link = link.as_str().unwrap();
+    assert!(link.starts_with("http://127.0.0.1:8080/ui/setup?t="), "{link}");
     place.ask(&["key", "account", "add", "second"]);
     let several = place.run(&["key", "dashboard"]);
     assert!(several.code == 1 && several.err.contains("--account"), "{}", several.err);
