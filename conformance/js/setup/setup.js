@@ -170,7 +170,11 @@ async function main() {
 
 main().then(() => 0, (error) => { console.error("FAIL", error); return 1; }).then(async (status) => {
   console.log(`${passed} passed, ${status} failed`);
-  for (const it of running.reverse()) await it.kill();
+  for (const it of running.reverse()) {
+    const ended = it.pid ? new Promise((done) => it.once("exit", done)) : undefined;
+    await it.kill();
+    await ended;
+  }
   fs.rmSync(folder, { recursive: true, force: true });
   process.exit(status);
 });

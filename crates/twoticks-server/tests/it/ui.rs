@@ -417,7 +417,7 @@ async fn every_page_leads_to_every_other_on_an_empty_and_on_a_full_ledger() {
     let uid = Uid::new("1000000000000009").unwrap();
     let account = Account { uid: uid.clone(), name: Text::new("empty").unwrap(), subscribed: true };
     server.app.directory.change(vec![Change::AddAccount(account)]).await.unwrap();
-    record(&server, &two_tenants_over_four_days()).await;
+    record(&server, &[status("read", "one", NOON.0 - 1, Some(TEMPLATE))]).await;
     for account in [uid.as_str(), ONE, OTHER, SEVERAL] {
         let first = server.get(&link(&server, account), &[]).await;
         let kept = cookie(&first);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template as _;
 use jiff::Timestamp;
 use serde_json::Value;
-use twoticks_core::clock::Time;
+use twoticks_core::clock::{SECOND, Time};
 use twoticks_core::ids::Text;
 use twoticks_store::directory::Snapshot;
 use twoticks_store::directory::model::{Channel, Connection, Number, StatusSource};
@@ -95,7 +95,7 @@ fn one<'a>(shown: &'a Shown<'_>, channel: &'a Channel) -> One<'a> {
         id: channel.id.as_str(),
         name: channel.name.as_str(),
         address: address(&channel.id),
-        told: told(work.as_ref(), typed.as_ref()),
+        told: told(work.as_ref(), typed.as_ref(), app.clock.now()),
         is_connected,
         waba_id: channel.waba_id.as_ref().map_or(NONE, Text::as_str),
         app_id: channel
@@ -122,6 +122,8 @@ fn one<'a>(shown: &'a Shown<'_>, channel: &'a Channel) -> One<'a> {
 
 /// What is written where nothing is known.
 const NONE: &str = "—";
+/// For how long it is told what was done last, in milliseconds.
+const TOLD_FOR: i64 = 60 * 60 * SECOND;
 /// The status of a template that WhatsApp has not told of.
 const NOT_KNOWN: &str = "not read from WhatsApp";
 
@@ -171,7 +173,11 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 }
 
 /// What is said above everything: of a form that was not taken, or of what was done last.
-fn told(work: Option<&Work>, typed: Option<&(Action, Typed, Vec<Wrong>)>) -> Option<Told> {
+fn told(
+    work: Option<&Work>,
+    typed: Option<&(Action, Typed, Vec<Wrong>)>,
+    now: Time,
+) -> Option<Told> {
     if let Some((action, _, wrong)) = typed {
         let about_all = wrong.iter().filter(|it| it.field.is_none()).map(|it| it.text.clone());
         let fields = wrong.iter().filter_map(|it| it.field.map(Field::place));
@@ -189,6 +195,9 @@ fn told(work: Option<&Work>, typed: Option<&(Action, Typed, Vec<Wrong>)>) -> Opt
         });
     }
     let Work { action, at, ended } = work?;
+    if ended.is_some() && now.0.saturating_sub(at.0) > TOLD_FOR {
+        return None;
+    }
     let at = format(*at);
     let (is_bad, head, text) = match ended {
         None => (
@@ -219,6 +228,9 @@ fn done(action: Action, said: &Value) -> String {
             count("templates", "template", "templates"),
             said.get("name").and_then(Value::as_str).unwrap_or(NONE),
         ),
+        Action::Look if said.pointer("/connections/0").is_none() => {
+            "There is no connection to look at.".to_owned()
+        }
         Action::Look => "WhatsApp was asked how the connection is.".to_owned(),
         Action::Disconnect => "The channel is disconnected, and its token forgotten.".to_owned(),
     }

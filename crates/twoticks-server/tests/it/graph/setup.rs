@@ -274,7 +274,8 @@ async fn what_is_wrong_stands_with_its_field_and_what_was_typed_stays_but_for_se
     ] {
         let field = field(&page, id);
         assert!(field.contains(&format!("value=\"{typed}\"")), "{field}");
-        let (_, error) = field.split_once(&format!("<p class=\"error\" id=\"{id}-error\">")).unwrap();
+        let (_, error) =
+            field.split_once(&format!("<p class=\"error\" id=\"{id}-error\">")).unwrap();
         assert!(error.contains(says), "{error}");
         assert!(field.contains(&format!("{id}-error\" aria-invalid=\"true\"")), "{field}");
         assert!(page.contains(&format!("<a href=\"#{id}\">")), "{id}");
