@@ -242,8 +242,9 @@ mod tests {
         }
         assert_eq!(secret(" EAAB \n").unwrap().unwrap().0, "EAAB");
         assert!(secret("  ").unwrap().is_none());
-        let long = "x".repeat(Secret::BYTES_MAX + 1);
-        assert!(!secret(&long).unwrap_err().contains("xx"), "a secret in an error");
-        assert!(secret(&long[1..]).is_ok());
+        let long = "x".repeat(Secret::BYTES_MAX);
+        assert!(secret(&long).is_ok());
+        let why = secret(&format!("{long}x")).unwrap_err();
+        assert!(!why.contains("xx"), "a secret in an error: {why}");
     }
 }
