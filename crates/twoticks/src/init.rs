@@ -65,7 +65,7 @@ pub(crate) async fn run(
     output::note(&format!(
         "next: twoticks serve{place}\n\
          then: twoticks key dashboard --setup{place}\n\
-         \x20     (a link to the page that connects WhatsApp; `twoticks channel connect {channel}` \
+         \x20     (a link to the page that connects WhatsApp; `twoticks channel connect {channel}{place}` \
          does it here)\n\
          or, to count webhooks only:\n\
          \x20     twoticks channel number add NUMBER --phone-number-id ID --channel {channel}{place}"

@@ -187,7 +187,10 @@ async fn run(
             // What is dropped here is told as broken off.
             () = stop.cancelled() => return,
         };
-        let done = done.map_err(|failed| Wrong::of(&failed, action, &id));
+        let done = match done {
+            Ok(said) => Wrong::with(&said).map_or(Ok(said), Err),
+            Err(failed) => Err(Wrong::of(&failed, action, &id)),
+        };
         begun.end(of.clock.now(), done);
     });
     let is_over = tokio::time::timeout(patience(app), is_over).await.is_ok();

@@ -4,6 +4,7 @@ use axum::Form;
 use axum::extract::{FromRequest as _, Request};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 use tracing::error;
 use twoticks_core::ids::{ChannelId, Text};
 use twoticks_store::directory;
@@ -84,6 +85,12 @@ pub(super) struct Wrong {
 impl Wrong {
     pub(super) fn all(text: impl Into<String>) -> Self {
         Self { field: None, text: text.into() }
+    }
+
+    /// What is wrong with what was done: looking is, if WhatsApp could not be asked.
+    pub(super) fn with(done: &Value) -> Option<Self> {
+        let looked = done.pointer("/connections/0").filter(|row| row["asked"] == false)?;
+        looked["problems"][0].as_str().map(Self::all)
     }
 
     /// What a failed command says to whoever asked for it by `action`.

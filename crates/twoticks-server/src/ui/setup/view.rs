@@ -95,7 +95,7 @@ fn one<'a>(shown: &'a Shown<'_>, channel: &'a Channel) -> One<'a> {
         id: channel.id.as_str(),
         name: channel.name.as_str(),
         address: address(&channel.id),
-        told: told(work.as_ref(), typed.as_ref(), app.clock.now()),
+        told: told(work.as_ref(), typed.as_ref(), is_connected, app.clock.now()),
         is_connected,
         waba_id: channel.waba_id.as_ref().map_or(NONE, Text::as_str),
         app_id: channel
@@ -176,12 +176,14 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 fn told(
     work: Option<&Work>,
     typed: Option<&(Action, Typed, Vec<Wrong>)>,
+    is_connected: bool,
     now: Time,
 ) -> Option<Told> {
     if let Some((action, _, wrong)) = typed {
         let about_all = wrong.iter().filter(|it| it.field.is_none()).map(|it| it.text.clone());
         let fields = wrong.iter().filter_map(|it| it.field.map(Field::place));
         let head = match action {
+            Action::Connect if is_connected => "Not changed",
             Action::Connect => "Not connected",
             Action::Sync => "Not read",
             Action::Look => "Not looked at",

@@ -325,6 +325,15 @@ async fn a_channel_is_connected_read_looked_at_and_disconnected_and_no_page_has_
     let callback = format!("https://metrics.example.com/webhooks/whatsapp/{CHANNEL}");
     assert_eq!(asked.body["override_callback_uri"], callback);
 
+    double.fix("/debug_token", 500, &json!({}));
+    let unasked = visit.post(&[("action", "look")]).await;
+    assert_eq!(unasked.status, 422);
+    let unasked = unasked.text();
+    assert!(unasked.contains("<h3>Not looked at</h3>"), "{unasked}");
+    assert!(
+        unasked.contains("the Graph API did not answer") && unasked.contains("that is known of")
+    );
+    double.script.lock().unwrap().fixed.remove(0);
     double.fix("/subscribed_apps", 200, &json!({"data": []}));
     server.clock.set(NOON.plus(SECOND));
     pages.push(visit.done(&[("action", "look")]).await);
@@ -334,6 +343,8 @@ async fn a_channel_is_connected_read_looked_at_and_disconnected_and_no_page_has_
     double.fix("/message_templates", 200, &json!({"data": []}));
     pages.push(visit.done(&[("action", "sync")]).await);
     assert!(pages[2].contains("<dt>DELETED</dt><dd>3</dd>"), "{}", pages[2]);
+    let wrong = visit.post(&[("action", "connect"), ("waba_id", "shop")]).await;
+    assert!(wrong.status == 422 && wrong.text().contains("<h3>Not changed</h3>"));
     // Left out: the secrets stay; the tick is gone.
     let again = [("action", "connect"), ("waba_id", "3000")];
     pages.push(visit.done(&again).await);
