@@ -89,8 +89,8 @@ impl Wrong {
 
     /// What is wrong with what was done: looking is, if WhatsApp could not be asked.
     pub(super) fn with(done: &Value) -> Option<Self> {
-        let looked = done.pointer("/connections/0").filter(|row| row["asked"] == false)?;
-        looked["problems"][0].as_str().map(Self::all)
+        done.pointer("/connections/0/asked").filter(|asked| **asked == false)?;
+        done.pointer("/connections/0/problems/0")?.as_str().map(Self::all)
     }
 
     /// What a failed command says to whoever asked for it by `action`.
