@@ -3,7 +3,8 @@
 # plain key and with a temporary one, the programs of docs/guide/sdk.md, exports of it in DuckDB.
 # Against `twoticks emulate` with fixtures.json loaded and its clock turned: the suites again. Then
 # the examples of docs/guide/testing.md, sends, webhooks and metrics of two tenants against a model,
-# and under every chaos profile against the emulator's book; clients of the Graph API last.
+# and under every chaos profile against the emulator's book; clients of the Graph API, and the setup
+# page in a browser, last.
 #   conformance/ci.sh            (builds the release program if it is not there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -74,3 +75,6 @@ $python conformance/py/check_chaos.py --program "$PROGRAM" --messages 600
 
 echo "== the real Graph clients"
 PROGRAM="$PROGRAM" conformance/graph.sh
+
+echo "== the setup page in a browser"
+PROGRAM="$PROGRAM" conformance/setup.sh

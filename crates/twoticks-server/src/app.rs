@@ -18,6 +18,7 @@ use crate::sending::Dispatcher;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+use crate::ui::Desk;
 
 /// After which time [`App::insist`] tries again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -49,6 +50,8 @@ pub struct App {
     pub telemetry: Telemetry,
     /// Connections and background work.
     pub tasks: Tasks,
+    /// What is being done to channels from the page that sets them up.
+    pub setup: Arc<Desk>,
     /// What stands around a demo or an emulator; around a real server nothing does.
     pub rehearsal: Option<Arc<dyn Rehearsal>>,
 }
@@ -86,6 +89,7 @@ impl App {
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),
             tasks: Tasks::default(),
+            setup: Arc::default(),
             rehearsal: None,
         }
     }

@@ -256,7 +256,14 @@ pub(crate) enum Key {
         policy: Option<PathBuf>,
     },
     /// Prints a link to the dashboard, good for a quarter of an hour.
-    Dashboard(OfAccount),
+    Dashboard {
+        #[command(flatten)]
+        of: OfAccount,
+        /// A link to the page that connects channels with WhatsApp: whoever opens it may change
+        /// them, for an hour.
+        #[arg(long)]
+        setup: bool,
+    },
     /// RAM users.
     #[command(subcommand)]
     User(User),

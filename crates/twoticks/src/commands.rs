@@ -50,7 +50,7 @@ pub(crate) fn key(command: args::Key) -> Result<Command> {
                 seconds: expires,
             },
         },
-        args::Key::Dashboard(of) => People::DashboardLink { account: of.account },
+        args::Key::Dashboard { of, setup } => People::DashboardLink { account: of.account, setup },
         args::Key::IsvCode { of, user, channel, remove: false } => {
             People::PutIsvCode { account: of.account, user, channel }
         }

@@ -63,8 +63,12 @@ pub(crate) async fn run(
         _ => place,
     };
     output::note(&format!(
-        "next: twoticks channel number add NUMBER --phone-number-id ID --channel {channel}{place}\n\
-         then: twoticks serve{place}"
+        "next: twoticks serve{place}\n\
+         then: twoticks key dashboard --setup{place}\n\
+         \x20     (a link to the page that connects WhatsApp; `twoticks channel connect {channel}{place}` \
+         does it here)\n\
+         or, to count webhooks only:\n\
+         \x20     twoticks channel number add NUMBER --phone-number-id ID --channel {channel}{place}"
     ));
     if !wrote {
         output::note(&format!("The configuration `{}` was left as it was.", file.display()));

@@ -123,7 +123,9 @@ async fn run(cli: Cli) -> Result<bool> {
         // They were done above, without a configuration.
         args::Command::Check(args) => check::run(&args.file, as_json),
         args::Command::Bench(args) => Box::pin(bench::run(&args, as_json)).await,
-        args::Command::Key(args::Key::Dashboard(of)) => dashboard(&config, of, as_json).await,
+        args::Command::Key(asked @ args::Key::Dashboard { .. }) => {
+            dashboard(&config, asked, as_json).await
+        }
         args::Command::Key(command) => simple(&config, commands::key(command)?, as_json).await,
         args::Command::Policy(command) => {
             simple(&config, commands::policy(command)?, as_json).await
@@ -188,9 +190,9 @@ async fn simple(config: &Config, command: Command, as_json: bool) -> Result<bool
 }
 
 /// Prints a link to the dashboard, as it is reached from this machine.
-async fn dashboard(config: &Config, of: args::OfAccount, as_json: bool) -> Result<bool> {
+async fn dashboard(config: &Config, asked: args::Key, as_json: bool) -> Result<bool> {
     let mut data = Data::reach(config, Arc::new(SystemClock)).await?;
-    let answer = data.ask(commands::key(args::Key::Dashboard(of))?).await;
+    let answer = data.ask(commands::key(asked)?).await;
     data.close().await?;
     let answer = answer?;
     let path = answer.get("path").and_then(Value::as_str).unwrap_or_default();

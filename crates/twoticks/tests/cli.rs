@@ -364,6 +364,9 @@ fn a_link_to_the_dashboard_is_made_for_an_account() {
     let place = Place::set_up();
     let link = place.ask(&["key", "dashboard"])["dashboard"].as_str().unwrap().to_owned();
     assert!(link.starts_with("http://127.0.0.1:8080/ui/?t="), "{link}");
+    let link = place.ask(&["key", "dashboard", "--setup"])["dashboard"].clone();
+    let link = link.as_str().unwrap();
+    assert!(link.starts_with("http://127.0.0.1:8080/ui/setup?t="), "{link}");
     place.ask(&["key", "account", "add", "second"]);
     let several = place.run(&["key", "dashboard"]);
     assert!(several.code == 1 && several.err.contains("--account"), "{}", several.err);
@@ -501,9 +504,12 @@ fn init_says_the_next_commands_as_they_work() {
     let place = Place::new();
     let said = place.run(&["init", "--channel", "cams-1"]);
     assert!(said.err.contains("--phone-number-id ID --channel cams-1\n"), "{}", said.err);
-    assert!(said.err.contains("then: twoticks serve\n"), "{}", said.err);
+    assert!(said.err.contains("next: twoticks serve\n"), "{}", said.err);
+    assert!(said.err.contains("then: twoticks key dashboard --setup\n"), "{}", said.err);
     let said = place.run(&["init", "--data-dir", "second"]);
-    assert!(said.err.contains("then: twoticks serve --data-dir second\n"), "{}", said.err);
+    assert!(said.err.contains("next: twoticks serve --data-dir second\n"), "{}", said.err);
+    let link = "then: twoticks key dashboard --setup --data-dir second\n";
+    assert!(said.err.contains(link), "{}", said.err);
     assert!(said.err.contains("`twoticks.toml` was left as it was"), "{}", said.err);
 }
 

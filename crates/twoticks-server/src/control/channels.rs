@@ -220,11 +220,13 @@ async fn check_connections(app: &App, given: Option<&ChannelId>) -> Result<Value
                 problems.extend(told);
                 problems.dedup();
                 json!({
-                    "channel": channel.id, "token_ends": found.token_ends,
+                    "channel": channel.id, "asked": true, "token_ends": found.token_ends,
                     "callback": found.callback, "problems": problems,
                 })
             }
-            Err(why) => json!({"channel": channel.id, "problems": [why.to_string()]}),
+            Err(why) => {
+                json!({"channel": channel.id, "asked": false, "problems": [why.to_string()]})
+            }
         };
         rows.push(row);
     }

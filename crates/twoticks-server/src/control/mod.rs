@@ -25,6 +25,7 @@ use twoticks_store::directory;
 use twoticks_store::directory::mint::Mint;
 
 use crate::app::App;
+use crate::graph::CallError;
 
 /// One thing to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -132,7 +133,7 @@ pub enum ControlError {
         /// What was asked for.
         what: &'static str,
         /// What it said.
-        why: String,
+        why: CallError,
     },
     /// The ledger refused.
     #[error(transparent)]

@@ -55,8 +55,12 @@ pub enum Command {
     PutIsvCode { account: Option<Uid>, user: Name, channel: ChannelId },
     /// Takes the code of a user for a channel away.
     RemoveIsvCode { account: Option<Uid>, user: Name, channel: ChannelId },
-    /// Makes a link to an account's dashboard.
-    DashboardLink { account: Option<Uid> },
+    /// Makes a link to an account's dashboard, or to the page there that sets up its channels.
+    DashboardLink {
+        account: Option<Uid>,
+        #[serde(default)]
+        setup: bool,
+    },
 }
 
 /// A session to be minted.
@@ -113,7 +117,7 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
         Command::RemoveIsvCode { account, user, channel } => {
             remove_isv_code(app, account.as_ref(), &user, channel).await
         }
-        Command::DashboardLink { account } => dashboard_link(app, account.as_ref()),
+        Command::DashboardLink { account, setup } => dashboard_link(app, account.as_ref(), setup),
     }
 }
 
@@ -373,10 +377,15 @@ async fn remove_isv_code(
     Ok(json!({"removed": channel, "user": user_name}))
 }
 
-/// A path that lets whoever opens it see the account's pages, for a while.
-fn dashboard_link(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
+/// A path that lets whoever opens it see the account's pages, for a while, and with `setup` change
+/// its channels as well.
+fn dashboard_link(app: &App, given: Option<&Uid>, setup: bool) -> Result<Value, ControlError> {
     let account = account(&app.directory.snapshot(), given)?;
     let now = app.callers_clock.now();
-    let query = ui::link(&app.keys, now, &account.uid);
-    Ok(json!({"path": format!("/ui/?{query}"), "account": account.uid}))
+    let path = if setup {
+        format!("/ui/setup?{}", ui::setup_link(&app.keys, now, &account.uid))
+    } else {
+        format!("/ui/?{}", ui::link(&app.keys, now, &account.uid))
+    };
+    Ok(json!({"path": path, "account": account.uid}))
 }

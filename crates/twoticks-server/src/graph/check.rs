@@ -47,7 +47,7 @@ pub(super) struct Subject<'a> {
 pub async fn check(app: &App, channel: &Channel) -> Result<Found, CallError> {
     let Some(connection) = &channel.connection else { return Ok(Found::default()) };
     let Some(waba_id) = &channel.waba_id else {
-        let problem = "no WhatsApp Business account is named; connect it with --waba-id";
+        let problem = "no WhatsApp Business account is named; connect it with its id (--waba-id)";
         return Ok(Found { problems: vec![problem.to_owned()], ..Found::default() });
     };
     let subject = Subject {
@@ -162,7 +162,7 @@ impl Subject<'_> {
         let Some(own) = own else {
             found.problems.push(
                 "the app is not subscribed to the WhatsApp Business account: no webhook comes; \
-                 connect with --callback-url"
+                 connect with the address of this server (--callback-url)"
                     .to_owned(),
             );
             return Ok(());

@@ -137,9 +137,16 @@ impl Graph {
         &self.root
     }
 
-    /// The address of `path`, such as `1234/messages`.
+    /// The address of `path`, such as `1234/messages`: one of this API's, whatever an id that was
+    /// typed has in it.
     pub(crate) fn address(&self, path: &str) -> Result<Url, CallError> {
-        self.base.join(path).map_err(|why| CallError::NotSent(format!("`{path}`: {why}")))
+        let unfit = |why: &str| CallError::NotSent(format!("`{path}`: {why}"));
+        let address = self.base.join(path).map_err(|why| unfit(&why.to_string()))?;
+        if address.as_str().starts_with(self.base.as_str()) {
+            Ok(address)
+        } else {
+            Err(unfit("that is no path of the Graph API"))
+        }
     }
 
     /// When the last answer was made, by the clock of who made it; `None` before one.
@@ -302,6 +309,16 @@ mod tests {
         ] {
             assert_eq!(is_this_machine(&Url::parse(address).unwrap()), is_here, "{address}");
         }
+    }
+
+    #[test]
+    fn no_path_leads_elsewhere() {
+        let graph = Graph::new(&settings::Settings::default().graph).unwrap();
+        for path in ["//evil.example/1", "https://evil.example/1", "/v1.0/1", "../1", "1/../../1"] {
+            assert!(graph.address(path).is_err(), "{path}");
+        }
+        let address = graph.address("1234/messages").unwrap();
+        assert_eq!(address.as_str(), "https://graph.facebook.com/v24.0/1234/messages");
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn said_of_callback(error: &twoticks_wire::graph::error::GraphError) -> String {
 }
 
 fn refused(what: &'static str, why: &CallError) -> ControlError {
-    ControlError::Graph { what, why: why.to_string() }
+    ControlError::Graph { what, why: why.clone() }
 }
 
 /// Puts what is wanted into the channel.
@@ -207,7 +207,10 @@ fn apply(channel: &mut Channel, wanted: Connect) -> Result<(), ControlError> {
 }
 
 /// Where a channel's webhooks go, on a server that others reach at `url`.
-fn callback(url: &str, channel: &ChannelId) -> Result<String, ControlError> {
+///
+/// # Errors
+/// [`ControlError::Unfit`].
+pub(crate) fn callback(url: &str, channel: &ChannelId) -> Result<String, ControlError> {
     let unfit = |why: String| ControlError::Unfit { what: "--callback-url", why };
     let parsed = reqwest::Url::parse(url).map_err(|why| unfit(format!("`{url}`: {why}")))?;
     let is_bare = parsed.path() == "/" && parsed.query().is_none() && parsed.host().is_some();

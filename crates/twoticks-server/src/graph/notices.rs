@@ -160,10 +160,7 @@ async fn read(app: &App, id: &ChannelId) -> Result<(), ControlError> {
     let connection = channel.and_then(|channel| channel.connection.as_ref());
     let waba_id = channel.and_then(|channel| channel.waba_id.as_ref());
     let (Some(connection), Some(waba_id)) = (connection, waba_id) else { return Ok(()) };
-    let refused = |why: CallError| ControlError::Graph {
-        what: "numbers and templates",
-        why: why.to_string(),
-    };
+    let refused = |why: CallError| ControlError::Graph { what: "numbers and templates", why };
     let graph = app.dispatcher.graph(app).map_err(refused)?;
     let (token, of) = (&connection.access_token, (id, waba_id.as_str()));
     let now = app.clock.now();

@@ -25,11 +25,10 @@ use twoticks_core::query::{Point, Query, Select, Subject};
 use twoticks_core::totals::{Attribution, Totals};
 use twoticks_core::window::{Granularity, Window, windows};
 use twoticks_store::directory::Snapshot;
-use twoticks_store::directory::model::TemplateRecord;
-use twoticks_store::directory::names::Uid;
+use twoticks_store::directory::model::{Channel, StatusSource, TemplateRecord};
 
 use super::chart::{Chart, chart, grouped};
-use super::{Refusal, visitor};
+use super::{Refusal, Visitor, cookies, setup, visitor};
 use crate::app::App;
 
 /// The longest period of a page, in days.
@@ -57,14 +56,14 @@ pub(super) async fn page(
     let Address(choice) = choice.map_err(|_| {
         Refusal::Address("Each of channel, from, to and zone can be given once.".to_owned())
     })?;
-    let cookies = headers.get(header::COOKIE).and_then(|value| value.to_str().ok());
-    let visitor = visitor(State(&app), choice.t.as_deref(), cookies)?;
-    let html = render(&app, &visitor.account, &choice).await?;
+    let visitor = visitor(State(&app), choice.t.as_deref(), cookies(&headers))?;
+    let html = render(&app, &visitor, &choice).await?;
     let cookie = visitor.cookie.map(|cookie| [(header::SET_COOKIE, cookie)]);
     Ok((cookie, Html(html)).into_response())
 }
 
-async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Refusal> {
+async fn render(app: &App, visitor: &Visitor, choice: &Choice) -> Result<String, Refusal> {
+    let account = &visitor.account;
     let now = app.clock.now();
     let period = Period::chosen(choice, now)?;
     let directory = app.directory.snapshot();
@@ -96,8 +95,17 @@ async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Ref
         to: period.to.to_string(),
         zone: period.zone_name.clone(),
         figures,
+        may_set_up: visitor.session.is_some(),
+        to_connect: chosen.filter(|it| lacks_whatsapp(app, it)).map(|it| setup::address(&it.id)),
     };
     page.render().map_err(|_| Refusal::Unavailable)
+}
+
+/// Whether a channel is to be connected with WhatsApp and is not.
+fn lacks_whatsapp(app: &App, channel: &Channel) -> bool {
+    channel.connection.is_none()
+        && channel.status_source == StatusSource::CloudApi
+        && app.rehearsal.is_none()
 }
 
 /// The days chosen, both included, in a zone.
@@ -369,15 +377,15 @@ fn percent(part: i64, of: i64) -> String {
 /// overview as it is without an address of its own.
 pub(super) fn notice(status: StatusCode, text: &str, back: bool) -> Result<String, askama::Error> {
     let title = status.canonical_reason().unwrap_or("twoticks");
-    Notice { title, pieces: text.split('`').collect(), back }.render()
+    Notice { title, text, back }.render()
 }
 
 #[derive(askama::Template)]
 #[template(path = "notice.html")]
 struct Notice<'a> {
     title: &'a str,
-    /// Text and code by turns.
-    pieces: Vec<&'a str>,
+    /// With code in backticks.
+    text: &'a str,
     back: bool,
 }
 
@@ -391,6 +399,9 @@ struct Page<'a> {
     to: String,
     zone: String,
     figures: Option<Figures>,
+    may_set_up: bool,
+    /// Where the channel is connected, if it is not.
+    to_connect: Option<String>,
 }
 
 struct Choosable<'a> {

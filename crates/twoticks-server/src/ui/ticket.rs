@@ -1,6 +1,7 @@
-//! Tickets: who may look at an account's pages. A link is good once, for a quarter of an hour, and
-//! gives a cookie for a week; both are sealed under the key file, so nothing about them is stored
-//! but which links were used, until they would have expired.
+//! Tickets: who may look at an account's pages, and who may change its channels. A link is good
+//! once, for a quarter of an hour, and gives a cookie for a week; one that may set up gives a second
+//! cookie, for an hour ([`Session`]). All are sealed under the key file, each kind for itself, so
+//! nothing about them is stored but which links were used, until they would have expired.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +14,10 @@ use twoticks_store::keys::Keys;
 pub(super) const LINK_KEPT: i64 = 15 * 60 * SECOND;
 /// How long a cookie is good for, in milliseconds.
 const COOKIE_KEPT: i64 = 7 * DAY;
+/// How long the right to set up lasts, in milliseconds.
+const SESSION_KEPT: i64 = 60 * 60 * SECOND;
 const COOKIE: &str = "twoticks";
+const SESSION_COOKIE: &str = "twoticks-setup";
 /// Longer tickets are not looked at.
 const TICKET_MAX: usize = 512;
 
@@ -27,6 +31,12 @@ struct Ticket {
 #[must_use]
 pub fn link(keys: &Keys, now: Time, account: &Uid) -> String {
     format!("t={}", seal(keys, "dashboard link", account, now.plus(LINK_KEPT)))
+}
+
+/// The query of a link to the page that sets up the channels of `account`, good as long.
+#[must_use]
+pub fn setup_link(keys: &Keys, now: Time, account: &Uid) -> String {
+    format!("t={}", seal(keys, "setup link", account, now.plus(LINK_KEPT)))
 }
 
 /// The account that the query `t=…` of a link is for.
@@ -48,6 +58,57 @@ pub(super) fn of_cookies(keys: &Keys, now: Time, cookies: &str) -> Option<Uid> {
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(name, _)| *name == COOKIE)
         .find_map(|(_, value)| open(keys, "dashboard cookie", value, now))
+}
+
+/// The right to change the channels of an account: what the second cookie holds.
+pub(super) struct Session {
+    pub(super) account: Uid,
+    /// The cookie's value.
+    value: String,
+}
+
+/// A new session for whoever comes with the query `t=…` of a link that may set up.
+pub(super) fn session_of_link(keys: &Keys, now: Time, given: &str) -> Option<Session> {
+    let account = open(keys, "setup link", given, now)?;
+    let value = seal(keys, "setup cookie", &account, now.plus(SESSION_KEPT));
+    Some(Session { account, value })
+}
+
+/// The session that one of a request's cookies is.
+pub(super) fn session_of(keys: &Keys, now: Time, cookies: &str) -> Option<Session> {
+    cookies
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == SESSION_COOKIE)
+        .find_map(|(_, value)| {
+            let account = open(keys, "setup cookie", value, now)?;
+            Some(Session { account, value: value.to_owned() })
+        })
+}
+
+impl Session {
+    /// What to set as a cookie; over TLS it is for TLS only.
+    pub(super) fn cookie(&self, over_tls: bool) -> String {
+        let (value, seconds) = (&self.value, SESSION_KEPT / SECOND);
+        let secure = if over_tls { "; Secure" } else { "" };
+        format!(
+            "{SESSION_COOKIE}={value}; Path=/ui/; Max-Age={seconds}; HttpOnly; SameSite=Strict\
+             {secure}"
+        )
+    }
+
+    /// What every form shown in this session carries, so that no other page can make one.
+    pub(super) fn form_token(&self, keys: &Keys) -> String {
+        URL_SAFE_NO_PAD.encode(keys.seal("setup form", self.value.as_bytes(), b""))
+    }
+
+    /// Whether a form with `token` was shown in this session.
+    pub(super) fn has_shown(&self, keys: &Keys, token: &str) -> bool {
+        token.len() <= TICKET_MAX
+            && URL_SAFE_NO_PAD.decode(token).is_ok_and(|sealed| {
+                keys.open_sealed("setup form", self.value.as_bytes(), &sealed).is_ok()
+            })
+    }
 }
 
 fn seal(keys: &Keys, purpose: &str, account: &Uid, expires: Time) -> String {
@@ -84,5 +145,37 @@ mod tests {
         assert_eq!(of_cookies(&keys, now, &format!("a=b; {pair}")), Some(account));
         assert_eq!(of_link(&Keys::from_bytes([8; 32]), now, given), None);
         assert_eq!(of_link(&keys, now, "not base64!"), None);
+    }
+
+    #[test]
+    fn the_right_to_set_up_is_another_and_a_form_is_of_one_session() {
+        let keys = Keys::from_bytes([7; 32]);
+        let account = Uid::new("1000000000000001").unwrap();
+        let now = Time(1_795_000_000_000);
+        let given = setup_link(&keys, now, &account);
+        let given = given.strip_prefix("t=").unwrap();
+        assert_eq!(of_link(&keys, now, given), None, "it is no link to look");
+        let look = link(&keys, now, &account);
+        assert!(session_of_link(&keys, now, look.strip_prefix("t=").unwrap()).is_none());
+        assert!(session_of_link(&keys, now.plus(LINK_KEPT), given).is_none());
+        let session = session_of_link(&keys, now, given).unwrap();
+        let set = session.cookie(true);
+        let pair = set.split(';').next().unwrap();
+        assert!(set.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{set}");
+        assert!(!session.cookie(false).contains("Secure"));
+        let again = session_of(&keys, now.plus(SESSION_KEPT - 1), pair).unwrap();
+        assert_eq!(again.account, account);
+        assert!(session_of(&keys, now.plus(SESSION_KEPT), pair).is_none());
+        assert!(session_of(&keys, now, &pair.replace("-setup", "")).is_none());
+        let looking = cookie(&keys, now, &account).replacen(COOKIE, SESSION_COOKIE, 1);
+        assert!(session_of(&keys, now, &looking).is_none(), "looking is not setting up");
+
+        let token = session.form_token(&keys);
+        assert!(again.has_shown(&keys, &token));
+        let other = session_of_link(&keys, now, given).unwrap();
+        assert!(!other.has_shown(&keys, &token));
+        for wrong in ["", "AAAA", "not base64!", &"A".repeat(TICKET_MAX + 1)] {
+            assert!(!again.has_shown(&keys, wrong), "{wrong:.20}");
+        }
     }
 }

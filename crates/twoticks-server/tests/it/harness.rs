@@ -321,10 +321,13 @@ fn replies(mut bytes: &[u8]) -> Vec<Reply> {
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: BTreeMap<String, String> = lines
-            .map(|line| line.split_once(':').unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in lines.map(|line| line.split_once(':').unwrap()) {
+            // What comes several times, such as cookies, is one list.
+            let known = headers.entry(name.to_ascii_lowercase()).or_default();
+            known.push_str(if known.is_empty() { "" } else { ", " });
+            known.push_str(value.trim());
+        }
         let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
         let body = &bytes[end + 4..];
         // The answer to a HEAD has a length and no body.

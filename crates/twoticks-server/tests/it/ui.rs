@@ -361,6 +361,7 @@ async fn the_demo_shows_its_first_account_to_everybody_and_says_that_it_is_one()
 async fn nothing_on_a_page_comes_from_elsewhere_or_runs() {
     let server = Server::start().await;
     record(&server, &[status("read", "one", NOON.0 - 1, Some(TEMPLATE))]).await;
+    let kept = cookie(&server.get(&link(&server, ONE), &[]).await);
     for target in [link(&server, ONE), "/ui/".to_owned(), "/ui/style.css".to_owned()] {
         let reply = server.get(&target, &[]).await;
         for (name, value) in [
@@ -383,8 +384,8 @@ async fn nothing_on_a_page_comes_from_elsewhere_or_runs() {
         for attribute in ["href=\"", "src=\"", "action=\""] {
             for rest in text.split(attribute).skip(1) {
                 let to = rest.split('"').next().unwrap();
-                let status = server.get(to, &[]).await.status;
-                assert!(status == 200 || to == "/ui/", "{to} answers {status}");
+                let status = server.get(to, &[("cookie", &kept)]).await.status;
+                assert_eq!(status, 200, "{to}");
             }
         }
         assert!(!target.contains("?t=") || text.contains("<title>Overview · twoticks</title>"));
@@ -393,6 +394,46 @@ async fn nothing_on_a_page_comes_from_elsewhere_or_runs() {
     assert_eq!(icon.header("content-type"), Some("image/svg+xml"));
     let moved = server.get("/ui", &[]).await;
     assert_eq!((moved.status, moved.header("location")), (308, Some("/ui/")));
+    server.stop().await;
+}
+
+/// The pages that the navigation of `page` leads to, and the one that it says it is.
+fn navigation(page: &str) -> (Vec<String>, Vec<String>) {
+    let (_, nav) = page.split_once("<nav aria-label=\"Pages\">").expect("a navigation");
+    let links = nav.split("</nav>").next().unwrap().split("<a href=\"").skip(1);
+    let links: Vec<(String, bool)> = links
+        .map(|rest| {
+            let (to, rest) = rest.split_once('"').unwrap();
+            (to.to_owned(), rest.starts_with(" aria-current=\"page\""))
+        })
+        .collect();
+    let here = links.iter().filter(|(_, is_here)| *is_here).map(|(to, _)| to.clone()).collect();
+    (links.into_iter().map(|(to, _)| to).collect(), here)
+}
+
+#[tokio::test]
+async fn every_page_leads_to_every_other_on_an_empty_and_on_a_full_ledger() {
+    let server = Server::start().await;
+    let uid = Uid::new("1000000000000009").unwrap();
+    let account = Account { uid: uid.clone(), name: Text::new("empty").unwrap(), subscribed: true };
+    server.app.directory.change(vec![Change::AddAccount(account)]).await.unwrap();
+    record(&server, &[status("read", "one", NOON.0 - 1, Some(TEMPLATE))]).await;
+    for account in [uid.as_str(), ONE, OTHER, SEVERAL] {
+        let first = server.get(&link(&server, account), &[]).await;
+        let kept = cookie(&first);
+        let (all, _) = navigation(&Page::of(&first).0);
+        assert!(all.iter().any(|path| path == "/ui/setup"), "{all:?}");
+        for path in &all {
+            let reply = server.get(path, &[("cookie", &kept)]).await;
+            let page = Page::of(&reply).0;
+            let title = page.split_once("<title>").unwrap().1.split(" · twoticks</title>").next();
+            assert!(title.is_some_and(|title| !title.is_empty()), "{path} of {account}");
+            assert_eq!(navigation(&page), (all.clone(), vec![path.clone()]), "{account}");
+            let policy = reply.header("content-security-policy").unwrap();
+            assert!(policy.starts_with("default-src 'none';") && !page.contains("<script"));
+            assert!(account == OTHER || !page.contains(OTHER_CHANNEL), "{path} of {account}");
+        }
+    }
     server.stop().await;
 }
 

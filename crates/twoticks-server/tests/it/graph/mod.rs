@@ -7,6 +7,7 @@
 mod account;
 mod bad_days;
 mod sends;
+mod setup;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
