@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Fields that are a time in milliseconds; people are shown a date.
-const TIMES: [&str; 3] = ["accepted", "expires", "time"];
+const TIMES: [&str; 4] = ["accepted", "expires", "meta_read", "time"];
 
 /// Prints a value: as one line of JSON, or for people.
 ///

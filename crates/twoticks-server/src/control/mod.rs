@@ -12,6 +12,7 @@ pub mod export;
 pub mod feed;
 pub mod people;
 pub mod policies;
+pub mod reconcile;
 pub mod socket;
 
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub enum Command {
     Export(export::Request),
     /// Backup.
     Backup(backup::Request),
+    /// Ours beside Meta's.
+    Reconcile(reconcile::Request),
 }
 
 /// A secret on its way to the server; `Debug` does not show it.
@@ -170,6 +173,7 @@ pub async fn execute_telling(
         Command::Data(command) => feed::execute(app, command, progress).await,
         Command::Export(request) => export::execute(app, request, progress).await,
         Command::Backup(request) => backup::execute(app, request, progress).await,
+        Command::Reconcile(request) => Box::pin(reconcile::execute(app, request)).await,
     }
 }
 
