@@ -115,6 +115,11 @@ fn table(rows: &[Value]) -> String {
             names.push(name);
         }
     }
+    table_of(&names, rows)
+}
+
+/// These columns of rows, in this order.
+pub(crate) fn table_of(names: &[&str], rows: &[Value]) -> String {
     let mut lines = vec![names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| {
         names

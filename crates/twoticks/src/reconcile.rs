@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use twoticks_server::control::{Command, reconcile};
 
 use crate::args::reconcile::Reconcile;
@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::output;
 use crate::reach::Data;
 
-/// What people are shown of a row.
-const SHOWN: [&str; 8] = ["day", "name", "figure", "button", "ours", "meta", "difference", "why"];
+/// What people are shown of a row, in this order.
+const SHOWN: [&str; 7] = ["day", "what", "figure", "ours", "meta", "difference", "why"];
 /// What people are shown before the rows.
 const ABOUT: [&str; 8] =
     ["channel", "start", "end", "connected", "meta_read", "insights", "currency", "problems"];
@@ -37,32 +37,28 @@ pub(crate) async fn run(config: &Config, args: Reconcile, as_json: bool) -> Resu
             }
         }
     }
-    output::value(as_json, &if as_json { answer } else { for_people(&answer) })?;
+    if as_json {
+        output::value(true, &answer)?;
+        return Ok(true);
+    }
+    let about =
+        ABOUT.into_iter().filter_map(|name| Some((name.to_owned(), answer.get(name)?.clone())));
+    output::value(false, &Value::Object(about.collect()))?;
+    let rows = answer.get("rows").and_then(Value::as_array);
+    let rows: Vec<Value> = rows.into_iter().flatten().map(for_people).collect();
+    output::data(&format!("\n{}", output::table_of(&SHOWN, &rows)))?;
     Ok(true)
 }
 
-/// What a terminal has room for.
-fn for_people(answer: &Value) -> Value {
-    let mut shown: Map<String, Value> = ABOUT
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), answer.get(name)?.clone())))
-        .collect();
-    let rows = answer.get("rows").and_then(Value::as_array);
-    let rows: Vec<Value> = rows.into_iter().flatten().map(row_for_people).collect();
-    shown.insert("rows".to_owned(), rows.into());
-    shown.into()
-}
-
-fn row_for_people(row: &Value) -> Value {
-    let text = |name: &str| row.get(name).and_then(Value::as_str);
-    let button = text("button_type")
-        .map(|kind| format!("{kind} {}", text("button_text").unwrap_or_default()));
-    let cells = SHOWN.into_iter().filter_map(|name| {
-        let cell = match name {
-            "button" => json!(button.as_ref()?),
-            name => row.get(name)?.clone(),
-        };
-        Some((name.to_owned(), cell))
-    });
-    Value::Object(cells.collect())
+/// A row with what it is about in one column.
+fn for_people(row: &Value) -> Value {
+    let mut row = row.as_object().cloned().unwrap_or_default();
+    let mut text = |name: &str| {
+        let text = row.remove(name);
+        text.and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let words = [text("name"), text("button_type"), text("button_text")];
+    let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    row.insert("what".to_owned(), words.join(" ").into());
+    row.into()
 }

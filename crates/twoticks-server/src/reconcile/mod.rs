@@ -11,7 +11,7 @@ pub(crate) mod door;
 mod reason;
 mod sides;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use twoticks_core::clock::Time;
@@ -25,7 +25,7 @@ use self::sides::Sides;
 use crate::app::App;
 use crate::graph::figures::{account_of, day_text};
 
-pub(crate) use self::reason::Reason;
+pub(crate) use self::reason::{Reason, add};
 
 /// The most days that are compared at once.
 const DAYS_MAX: i64 = 92;
@@ -144,12 +144,12 @@ impl Row {
     pub(crate) fn difference(&self) -> Option<i64> {
         self.ours.zip(self.meta).and_then(|(ours, meta)| ours.checked_sub(meta))
     }
+}
 
-    /// Why, in plain words; empty if there is nothing to explain.
-    pub(crate) fn why(&self) -> String {
-        let words: Vec<String> = self.reasons.iter().map(Reason::words).collect();
-        words.join("; ")
-    }
+/// Reasons in plain words; empty if there is nothing to explain.
+pub(crate) fn words(reasons: &[Reason]) -> String {
+    let words: Vec<String> = reasons.iter().map(Reason::words).collect();
+    words.join("; ")
 }
 
 /// A comparison.
@@ -254,9 +254,9 @@ fn rows(
             let only_meta = only_meta.get(&row.subject).copied().unwrap_or(0);
             row.reasons.extend(known.why(&row, day, &circumstances, only_meta));
             if let Some(sum) = sum.filter(|_| !agree) {
-                let more = row.reasons.iter().filter(|why| !sum.reasons.contains(why));
-                let more: Vec<Reason> = more.cloned().collect();
-                sum.reasons.extend(more);
+                for why in &row.reasons {
+                    add(&mut sum.reasons, why, u64::saturating_add);
+                }
             }
             rows.push(row);
         }
@@ -294,11 +294,6 @@ impl Report {
             Subject::Stranger(id) => format!("Meta's template {id}"),
             Subject::Price { category, kind } => format!("{category} {kind}"),
         }
-    }
-
-    /// The subjects, each once, in order.
-    pub(crate) fn subjects(&self) -> BTreeSet<&Subject> {
-        self.sums.iter().map(|row| &row.subject).collect()
     }
 
     /// As the command line and the API show it.
@@ -356,7 +351,7 @@ impl Report {
         put("meta", json!(row.meta));
         put("difference", json!(row.difference()));
         put("reasons", row.reasons.iter().map(Reason::code).collect());
-        put("why", row.why().into());
+        put("why", words(&row.reasons).into());
         Value::Object(fields)
     }
 }

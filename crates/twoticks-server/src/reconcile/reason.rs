@@ -54,11 +54,11 @@ pub(crate) enum Reason {
     /// So many parts of webhooks could not be counted.
     DeadLetters(u64),
     /// So many messages name no template.
-    Unattributed(i64),
+    Unattributed(u64),
     /// So many statuses came after a message's state had been dropped.
-    Late(i64),
+    Late(u64),
     /// So many messages went through another API, of which Meta was not asked.
-    MarketingMessages(i64),
+    MarketingMessages(u64),
     /// Reads and clicks of messages that were sent longer ago.
     LaterThanSevenDays,
     /// Nothing that is known explains it.
@@ -94,6 +94,16 @@ impl Reason {
         }
     }
 
+    fn count(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::DeadLetters(count)
+            | Self::Unattributed(count)
+            | Self::Late(count)
+            | Self::MarketingMessages(count) => Some(count),
+            _ => None,
+        }
+    }
+
     /// In plain words.
     pub(crate) fn words(&self) -> String {
         let fixed = match self {
@@ -124,8 +134,8 @@ impl Reason {
             Self::DayNotOver => "the day is not over",
             Self::ReadTooEarly => "Meta was asked before the day was over",
             Self::FirstReadLate => {
-                "Meta was first asked more than seven days later, when it tells reads and clicks no \
-                 more"
+                "Meta was first asked when seven days had passed, and tells reads and clicks no more \
+                 then"
             }
             Self::OnlyMeta => "only Meta sees these taps: no webhook tells them",
             Self::OtherDay => "counted on another day: the sums of the days shown are equal",
@@ -137,26 +147,45 @@ impl Reason {
                 "not explained by what is known here; Meta calls its figures approximate"
             }
             Self::DeadLetters(count) => {
+                let parts = counted(*count, "part", "parts");
                 return format!(
-                    "{count} parts of webhooks since that day were not counted: see `twoticks replay`"
+                    "{parts} of webhooks since then not counted: see `twoticks replay`"
                 );
             }
             Self::Unattributed(count) => {
-                return format!("{count} messages of that day name no template here");
+                let messages = counted(*count, "message", "messages");
+                return format!("{messages} of these days with no template known here");
             }
             Self::Late(count) => {
-                return format!(
-                    "{count} statuses came more than 45 days after the last one before"
-                );
+                let statuses = counted(*count, "status", "statuses");
+                return format!("{statuses} came when the message was not kept any more");
             }
             Self::MarketingMessages(count) => {
+                let messages = counted(*count, "message", "messages");
                 return format!(
-                    "{count} messages went through the Marketing Messages API, for which Meta was not \
+                    "{messages} went through the Marketing Messages API, for which Meta was not \
                      asked: `twoticks channel connect --marketing-messages true`"
                 );
             }
         };
         fixed.to_owned()
+    }
+}
+
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+/// Adds a reason to those of several figures: one that is there already is said once, with `counts`
+/// made of both counts.
+pub(crate) fn add(reasons: &mut Vec<Reason>, more: &Reason, counts: fn(u64, u64) -> u64) {
+    let same = std::mem::discriminant(more);
+    let Some(known) = reasons.iter_mut().find(|it| std::mem::discriminant(*it) == same) else {
+        reasons.push(more.clone());
+        return;
+    };
+    if let (Some(known), Some(more)) = (known.count(), more.clone().count()) {
+        *known = counts(*known, *more);
     }
 }
 
@@ -178,9 +207,9 @@ pub(super) struct Circumstances {
     pub(super) category: Option<Category>,
     pub(super) read: Option<Read>,
     pub(super) agree: bool,
-    pub(super) late: i64,
-    pub(super) lite: i64,
-    pub(super) unattributed: i64,
+    pub(super) late: u64,
+    pub(super) lite: u64,
+    pub(super) unattributed: u64,
 }
 
 impl Known {
@@ -271,7 +300,8 @@ impl Known {
 
     fn differ(&self, row: &Row, (ours, meta): (i64, i64), day: Day, of: &Circumstances) -> Reason {
         let end = Day(day.0.saturating_add(1)).start();
-        let is_late = |read: Read| read.first > end.plus(TOLD_FOR);
+        // A part of the day's messages will do.
+        let is_late = |read: Read| read.first > day.start().plus(TOLD_FOR);
         let told_for_a_while = row.figure == Figure::Read || is_click(&row.figure);
         let dead: u64 = self.dead.range(day..=Day(day.0 + 7)).map(|(_, count)| count).sum();
         if only_meta(&row.figure) && ours == 0 {

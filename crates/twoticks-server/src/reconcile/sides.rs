@@ -284,7 +284,7 @@ impl Sides {
                 Subject::Template(template) => ours.and_then(|ours| ours.templates.get(template)),
                 _ => None,
             };
-            found.map_or(0, of)
+            u64::try_from(found.map_or(0, of)).unwrap_or(0)
         };
         let is_lite = |totals: &Totals| {
             let lite =
@@ -300,6 +300,7 @@ impl Sides {
             _ => (None, None),
         };
         let is_template = matches!(subject, Subject::Template(_) | Subject::Stranger(_));
+        let unattributed = ours.filter(|_| is_template).map_or(0, |ours| ours.unattributed);
         Circumstances {
             is_template,
             meta_id,
@@ -308,7 +309,7 @@ impl Sides {
             agree,
             late: totals(|totals| totals.late),
             lite: totals(is_lite),
-            unattributed: ours.filter(|_| is_template).map_or(0, |ours| ours.unattributed),
+            unattributed: u64::try_from(unattributed).unwrap_or(0),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod chart;
 mod overview;
+mod reconcile;
 mod ticket;
 
 use std::sync::Arc;
@@ -29,7 +30,10 @@ struct Page {
 }
 
 /// Every page.
-const PAGES: &[Page] = &[Page { path: "/ui/", handler: || get(overview::page) }];
+const PAGES: &[Page] = &[
+    Page { path: "/ui/", handler: || get(overview::page) },
+    Page { path: "/ui/reconcile", handler: || get(reconcile::page) },
+];
 
 /// What the pages load: path, type, content.
 const FILES: [(&str, &str, &str); 2] = [

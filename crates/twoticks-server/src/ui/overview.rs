@@ -393,10 +393,11 @@ struct Page<'a> {
     figures: Option<Figures>,
 }
 
-struct Choosable<'a> {
-    value: &'a str,
-    text: &'a str,
-    chosen: bool,
+/// What a list has to choose from.
+pub(super) struct Choosable<'a> {
+    pub(super) value: &'a str,
+    pub(super) text: &'a str,
+    pub(super) chosen: bool,
 }
 
 struct Figures {
