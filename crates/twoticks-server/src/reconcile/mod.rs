@@ -129,7 +129,7 @@ impl Figure {
 /// One figure of both sides; `None` is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// None: the sum of the days that both sides know.
+    /// None: the sum of the days that both sides know; see [`sums`].
     pub(crate) day: Option<Day>,
     pub(crate) subject: Subject,
     pub(crate) figure: Figure,
@@ -200,8 +200,7 @@ pub(crate) async fn report(
         Some(account) => app.figures.kept().standing(account).await?,
         None => None,
     };
-    let currency = standing.as_ref().and_then(|standing| standing.currency.clone());
-    let mut sides = Sides::of(app, channel, days, currency).await?;
+    let mut sides = Sides::of(app, channel, days, standing.as_ref()).await?;
     if let Some(account) = &account {
         sides.metas = app.figures.kept().days(account, days.first, days.last).await?;
     }
@@ -227,22 +226,7 @@ fn rows(
     known: &Known,
     by_day: BTreeMap<Day, Pairs>,
 ) -> (Vec<Row>, Vec<Row>) {
-    let mut sums: BTreeMap<(Subject, Figure), Row> = BTreeMap::new();
-    for ((subject, figure), (ours, meta)) in by_day.values().flatten() {
-        let key = (subject.clone(), figure.clone());
-        let sum = sums.entry(key).or_insert_with(|| Row {
-            day: None,
-            subject: subject.clone(),
-            figure: figure.clone(),
-            ours: None,
-            meta: None,
-            reasons: Vec::new(),
-        });
-        if let (Some(ours), Some(meta)) = (ours, meta) {
-            sum.ours = Some(sum.ours.unwrap_or(0).saturating_add(*ours));
-            sum.meta = Some(sum.meta.unwrap_or(0).saturating_add(*meta));
-        }
-    }
+    let mut sums = sums(&by_day);
     let mut rows = Vec::new();
     for (day, pairs) in by_day {
         let only_meta = only_metas(&pairs);
@@ -262,6 +246,37 @@ fn rows(
         }
     }
     (rows, sums.into_values().collect())
+}
+
+/// The sums of the days that both sides know; where one side knows none of them, of those that the
+/// other knows.
+fn sums(by_day: &BTreeMap<Day, Pairs>) -> BTreeMap<(Subject, Figure), Row> {
+    let plus =
+        |sum: &mut Option<i64>, more: i64| *sum = Some(sum.unwrap_or(0).saturating_add(more));
+    let mut sums: BTreeMap<(Subject, Figure), (Row, [Option<i64>; 2])> = BTreeMap::new();
+    for (key, (ours, meta)) in by_day.values().flatten() {
+        let (sum, [ours_alone, meta_alone]) = sums.entry(key.clone()).or_insert_with(|| {
+            let (subject, figure) = key.clone();
+            let row = Row { day: None, subject, figure, ours: None, meta: None, reasons: vec![] };
+            (row, [None; 2])
+        });
+        match (ours, meta) {
+            (Some(ours), Some(meta)) => {
+                plus(&mut sum.ours, *ours);
+                plus(&mut sum.meta, *meta);
+            }
+            (Some(ours), None) => plus(ours_alone, *ours),
+            (None, Some(meta)) => plus(meta_alone, *meta),
+            (None, None) => {}
+        }
+    }
+    let sums = sums.into_iter().map(|(key, (mut sum, [ours, meta]))| {
+        if sum.ours.is_none() {
+            (sum.ours, sum.meta) = (ours, meta);
+        }
+        (key, sum)
+    });
+    sums.collect()
 }
 
 /// How many of Meta's clicks are such that no webhook tells, by template.

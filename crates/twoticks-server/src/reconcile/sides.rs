@@ -10,7 +10,7 @@ use twoticks_core::totals::{Attribution, Totals};
 use twoticks_core::window::{Granularity, windows};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::error::Error;
-use twoticks_store::figures::{ButtonKey, Day, OfDay, Read, TemplateFigures};
+use twoticks_store::figures::{ButtonKey, Day, OfDay, Read, Standing, TemplateFigures};
 
 use super::reason::Circumstances;
 use super::{Days, Figure, Pairs, Subject};
@@ -38,6 +38,8 @@ pub(super) struct Sides {
     ours: BTreeMap<Day, Ours>,
     pub(super) metas: BTreeMap<Day, OfDay>,
     currency: Option<Text>,
+    /// Templates that Meta does not know.
+    unknown: Vec<Text>,
 }
 
 /// A count as rows have it.
@@ -66,7 +68,7 @@ impl Sides {
         app: &App,
         channel: &ChannelId,
         days: Days,
-        currency: Option<Text>,
+        standing: Option<&Standing>,
     ) -> Result<Self, Error> {
         let mut ours: BTreeMap<Day, Ours> = BTreeMap::new();
         let end = Day(days.last.0.saturating_add(1)).start();
@@ -94,7 +96,9 @@ impl Sides {
                 }
             }
         }
-        Ok(Self { ours, metas: BTreeMap::new(), currency })
+        let currency = standing.and_then(|standing| standing.currency.clone());
+        let unknown = standing.map_or_else(Vec::new, |standing| standing.unknown.clone());
+        Ok(Self { ours, metas: BTreeMap::new(), currency, unknown })
     }
 
     /// What both sides say of a day.
@@ -154,7 +158,8 @@ impl Sides {
         });
         for template in ours.templates.keys() {
             let known = directory.template(channel, &template.code, &template.language);
-            let is_asked_for = known.is_some_and(|known| known.meta_id.is_some());
+            let meta_id = known.and_then(|known| known.meta_id.as_ref());
+            let is_asked_for = meta_id.is_some_and(|id| !self.unknown.contains(id));
             let none = none.clone().filter(|_| is_asked_for);
             subjects.entry(Subject::Template(template.clone())).or_insert(none);
         }

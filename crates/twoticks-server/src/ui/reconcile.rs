@@ -204,7 +204,7 @@ impl Figures {
         let chosen = counted.iter().find(|subject| of == Some(key(subject).as_str()));
         let chosen = chosen.or(counted.first()).copied();
         let all = |row: &&Row| is_counted(&row.subject);
-        let prices = |row: &&Row| matches!(row.subject, Subject::Price { .. } | Subject::Channel);
+        let prices = |row: &&Row| matches!(row.figure, Figure::Volume | Figure::Cost);
         let name = |row: &Row| report.name(&row.subject);
         let day = |row: &Row| row.day.map_or_else(String::new, day_text);
         let of_chosen = |row: &&Row| Some(&row.subject) == chosen;
@@ -238,7 +238,7 @@ impl Figures {
             ),
             buttons: buttons(report),
             prices: Grid::of(
-                ("Prices", "Charged as"),
+                ("Prices and costs", "Charged as, or template"),
                 (&PRICES, report.sums.iter().filter(prices)),
                 name,
                 currency,
