@@ -6,12 +6,14 @@ use std::time::Duration;
 use twoticks_core::clock::Clock;
 use twoticks_store::directory::Directory;
 use twoticks_store::error::Error;
+use twoticks_store::figures::Figures;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::{Batch, Ledger, Receipt};
 use twoticks_store::outbox::Outbox;
 
 use crate::access::Gate;
 use crate::carrier::Carrier;
+use crate::graph::figures::Reader;
 use crate::ingest::InFlight;
 use crate::rehearsal::Rehearsal;
 use crate::sending::Dispatcher;
@@ -42,6 +44,8 @@ pub struct App {
     pub carrier: Arc<dyn Carrier>,
     /// What is on its way to WhatsApp for those that are.
     pub dispatcher: Dispatcher,
+    /// What WhatsApp counts by itself.
+    pub figures: Reader,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
     /// How many webhooks are being taken in.
@@ -85,6 +89,7 @@ impl App {
             directory,
             carrier,
             dispatcher: Dispatcher::new(Arc::new(Outbox::in_memory())),
+            figures: Reader::new(Figures::in_memory()),
             gate: Gate::new(in_flight_max),
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),
@@ -98,6 +103,12 @@ impl App {
     #[must_use]
     pub fn keeping(self, outbox: Outbox) -> Self {
         Self { dispatcher: Dispatcher::new(Arc::new(outbox)), ..self }
+    }
+
+    /// The same, with what WhatsApp counts by itself kept in `figures`.
+    #[must_use]
+    pub fn comparing(self, figures: Figures) -> Self {
+        Self { figures: Reader::new(figures), ..self }
     }
 
     /// Records a batch that nobody will bring a second time: while the ledger is busy it waits, at

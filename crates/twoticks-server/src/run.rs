@@ -15,7 +15,8 @@ use tracing::{error, info, warn};
 use twoticks_store::error::Error;
 
 use crate::app::App;
-use crate::graph::{notices, pass};
+use crate::graph::{figures, notices, pass};
+use crate::reconcile::door;
 use crate::{edge, http, ingest, sending, telemetry, ui};
 
 /// All doors, ready to be served.
@@ -25,6 +26,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(telemetry::routes())
         .merge(ui::routes())
         .merge(pass::routes())
+        .merge(door::routes())
         .with_state(Arc::clone(app));
     match &app.rehearsal {
         Some(rehearsal) => Arc::clone(rehearsal).doors(app, doors),
@@ -55,6 +57,8 @@ pub async fn serve(
         app.tasks.spawn(move |stop| async move { sending::resume(&resumed, waiting, &stop).await });
         let reading = Arc::clone(&app);
         app.tasks.spawn(move |stop| notices::keep_reading(reading, stop));
+        let comparing = Arc::clone(&app);
+        app.tasks.spawn(move |stop| figures::keep_reading(comparing, stop));
     }
     let failed = tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => None,

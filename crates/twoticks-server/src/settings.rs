@@ -139,6 +139,8 @@ pub struct Graph {
     pub retry_ms: u32,
     /// Hours that a message waits at the most before it is given up.
     pub waiting_hours: u32,
+    /// Hours between two readings of what WhatsApp counts by itself; 0 for never.
+    pub figures_hours: u32,
 }
 
 /// A number with which a server could not work, or could be brought down.
@@ -165,6 +167,9 @@ const SECONDS_MAX: u32 = 3_600;
 const RATE_MAX: u32 = 1_000;
 /// The longest that a message may wait, in hours: a day, as the journal is kept for one at least.
 const WAITING_HOURS_MAX: u32 = 24;
+/// The longest time between two readings of Meta's figures, in hours: what is read may be set back
+/// to zero after seven days, and a run that fails has to be made up for.
+const FIGURES_HOURS_MAX: u32 = 72;
 
 /// The least and the most memory that a ledger may be given, in mebibytes.
 const MEMORY_MB_MIN: u32 = 128;
@@ -195,10 +200,13 @@ impl Settings {
                 return Err(OutOfBounds { key, found, least: 1, most });
             }
         }
-        let (key, found) = ("limits.memory_mb", limits.memory_mb);
-        let (least, most) = (MEMORY_MB_MIN, MEMORY_MB_MAX);
-        if !(least..=most).contains(&found) {
-            return Err(OutOfBounds { key, found, least, most });
+        for (key, found, (least, most)) in [
+            ("limits.memory_mb", limits.memory_mb, (MEMORY_MB_MIN, MEMORY_MB_MAX)),
+            ("graph.figures_hours", graph.figures_hours, (0, FIGURES_HOURS_MAX)),
+        ] {
+            if !(least..=most).contains(&found) {
+                return Err(OutOfBounds { key, found, least, most });
+            }
         }
         Ok(())
     }
@@ -234,6 +242,7 @@ impl Default for Settings {
                 messages_per_second: 80,
                 retry_ms: 1_000,
                 waiting_hours: 24,
+                figures_hours: 6,
             },
         }
     }
@@ -258,5 +267,14 @@ mod tests {
         assert_eq!(with(1), Ok(()));
         assert_eq!(with(AT_ONCE_MAX), Ok(()));
         assert_eq!(with(AT_ONCE_MAX + 1), refused(AT_ONCE_MAX + 1));
+        let with = |found| {
+            let mut settings = Settings::default();
+            settings.graph.figures_hours = found;
+            settings.check().is_ok()
+        };
+        assert_eq!(
+            [0, 1, FIGURES_HOURS_MAX, FIGURES_HOURS_MAX + 1].map(with),
+            [true, true, true, false]
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Two seams, each with a suite that every backend passes: [`ledger::Ledger`] (events and totals)
 //! and [`directory::Directory`] (accounts, keys, channels, templates); beside them [`outbox`], which
-//! sends wait. [`embedded`] is the ledger
+//! sends wait, and [`figures`], what WhatsApp counted itself. [`embedded`] is the ledger
 //! of one machine, [`memory`] that of demonstrations and tests. To add a backend, implement the
 //! seam and add a line with `store_suite!` to `suite.rs`. What always holds: what is acknowledged
 //! survives a crash and is counted exactly once; what is stored says its version; secrets and
@@ -17,6 +17,7 @@ pub mod embedded;
 mod entry;
 pub mod error;
 mod facts;
+pub mod figures;
 pub mod journal;
 pub mod keys;
 mod layout;

@@ -7,6 +7,7 @@
 pub(crate) mod backup;
 pub(crate) mod export;
 mod policy;
+pub(crate) mod reconcile;
 
 pub(crate) use policy::{Policy, Simulate};
 
@@ -114,6 +115,13 @@ pub(crate) enum Command {
     ///
     /// `from` is the position of the sealed snapshot that it begins with, else 0.
     Verify,
+    /// Puts what WhatsApp says that it counted beside what was counted here, day by day.
+    ///
+    /// Each row is a figure of a number, a template, a button or a price on a day of UTC: ours,
+    /// Meta's, the difference, and its likely reason. Nothing is changed by it. Meta is asked a few
+    /// times a day while the server runs (`graph.figures_hours`), and by `--sync`. Exit status 0
+    /// whether there is a difference or not. See `docs/guide/reconcile.md`.
+    Reconcile(reconcile::Reconcile),
     /// Copies everything that is needed to go on elsewhere into a folder, while the server runs.
     ///
     /// A second backup into the same folder copies only what is new. The key file is not in it,

@@ -23,6 +23,7 @@ mod init;
 mod marker;
 mod output;
 mod reach;
+mod reconcile;
 mod serve;
 mod tour;
 mod values;
@@ -152,6 +153,7 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         args::Command::Export(args) => export::run(&config, args, as_json).await,
         args::Command::Verify => verify(&config, as_json).await,
+        args::Command::Reconcile(args) => reconcile::run(&config, args, as_json).await,
         args::Command::Backup(args) => backup::take(&config, &args, as_json).await,
         args::Command::Restore(args) => backup::put_back(&config, args, as_json).await,
     }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Fields that are a time in milliseconds; people are shown a date.
-const TIMES: [&str; 3] = ["accepted", "expires", "time"];
+const TIMES: [&str; 4] = ["accepted", "expires", "meta_read", "time"];
 
 /// Prints a value: as one line of JSON, or for people.
 ///
@@ -115,6 +115,11 @@ fn table(rows: &[Value]) -> String {
             names.push(name);
         }
     }
+    table_of(&names, rows)
+}
+
+/// These columns of rows, in this order.
+pub(crate) fn table_of(names: &[&str], rows: &[Value]) -> String {
     let mut lines = vec![names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| {
         names

@@ -19,6 +19,7 @@ use twoticks_store::directory::Directory;
 use twoticks_store::directory::file::FileDirectory;
 use twoticks_store::embedded::retention::Retention;
 use twoticks_store::embedded::{Bounds, Embedded};
+use twoticks_store::figures::Figures;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
 use twoticks_store::outbox::{self, Outbox};
@@ -140,7 +141,8 @@ fn app(config: &Config, clock: Arc<dyn Clock>, stores: Stores) -> App {
     let Stores { keys, ledger, directory } = stores;
     let carrier = Arc::new(NoCarrier);
     let surroundings = Surroundings { clock, keys, ledger, directory, carrier };
-    App::new(config.server.clone(), surroundings)
+    let figures = Figures::in_folder(&config.data.folder);
+    App::new(config.server.clone(), surroundings).comparing(figures)
 }
 
 /// What is kept in a data folder.

@@ -19,6 +19,8 @@ mod failed_sync;
 mod import;
 #[path = "cli/ready.rs"]
 mod ready;
+#[path = "cli/reconcile.rs"]
+mod reconcile;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

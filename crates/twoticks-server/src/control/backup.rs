@@ -35,7 +35,7 @@ pub(super) async fn execute(
     request: Request,
     read: &Arc<AtomicU64>,
 ) -> Result<Value, ControlError> {
-    let Request { to, beside, key, fresh } = request;
+    let Request { to, mut beside, key, fresh } = request;
     let kept = app.ledger.kept().ok_or(ControlError::InMemory)?;
     if to.starts_with(std::path::absolute(kept.folder()).unwrap_or_default()) {
         let why = format!("`{}` is in the data folder; name one outside", to.display());
@@ -45,6 +45,7 @@ pub(super) async fn execute(
         let why = format!("`{}` is not empty and has no backup in it; name another", to.display());
         return Err(ControlError::Unfit { what: "the folder of the backup", why });
     }
+    beside.extend(app.figures.kept().files().await?);
     let folder = to.clone();
     let request = take::Request { to, beside, key, fresh, program: PROGRAM.to_owned() };
     let Taken { manifest, copied } = take(kept, request, Arc::clone(read)).await?;

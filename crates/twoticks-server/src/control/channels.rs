@@ -197,6 +197,8 @@ fn list(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
 
 async fn remove(app: &App, channel: ChannelId) -> Result<Value, ControlError> {
     app.directory.change(vec![Change::RemoveChannel(channel.clone())]).await?;
+    // Whoever has a channel of that name next has nothing to do with them.
+    app.figures.kept().forget(&channel).await?;
     Ok(json!({"removed": channel}))
 }
 

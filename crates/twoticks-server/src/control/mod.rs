@@ -12,6 +12,7 @@ pub mod export;
 pub mod feed;
 pub mod people;
 pub mod policies;
+pub mod reconcile;
 pub mod socket;
 
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub enum Command {
     Export(export::Request),
     /// Backup.
     Backup(backup::Request),
+    /// Ours beside Meta's.
+    Reconcile(reconcile::Request),
 }
 
 /// A secret on its way to the server; `Debug` does not show it.
@@ -135,6 +138,9 @@ pub enum ControlError {
         /// What it said.
         why: CallError,
     },
+    /// Not all of what Meta counts could be read; what could be is kept.
+    #[error("all of Meta's figures could not be had: {0}")]
+    Figures(String),
     /// The ledger refused.
     #[error(transparent)]
     Ledger(#[from] twoticks_store::error::Error),
@@ -171,6 +177,7 @@ pub async fn execute_telling(
         Command::Data(command) => feed::execute(app, command, progress).await,
         Command::Export(request) => export::execute(app, request, progress).await,
         Command::Backup(request) => backup::execute(app, request, progress).await,
+        Command::Reconcile(request) => Box::pin(reconcile::execute(app, request)).await,
     }
 }
 

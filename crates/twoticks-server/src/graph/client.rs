@@ -169,6 +169,22 @@ impl Graph {
         self.call(Method::GET, token, self.address(path)?, query, None).await
     }
 
+    /// As [`Graph::get`], the answer as it came: for those that are long, and for amounts to the
+    /// last digit.
+    ///
+    /// # Errors
+    /// See [`Graph::get`].
+    pub(crate) async fn get_bytes(
+        &self,
+        token: &Secret,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<u8>, CallError> {
+        let (status, body) = self.ask(Method::GET, token, self.address(path)?, query, None).await?;
+        judge(status, &body)?;
+        Ok(body)
+    }
+
     /// The answer to a POST with a JSON body.
     ///
     /// # Errors
@@ -234,6 +250,19 @@ impl Graph {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, CallError> {
+        let (status, body) = self.ask(method, token, address, query, body).await?;
+        judge(status, &body)
+    }
+
+    /// The status and the body of what answers.
+    async fn ask(
+        &self,
+        method: Method,
+        token: &Secret,
+        address: Url,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(u16, Vec<u8>), CallError> {
         let mut request = self.http.request(method, address).bearer_auth(token.expose());
         if !query.is_empty() {
             request = request.query(query);
@@ -252,7 +281,7 @@ impl Graph {
             self.answered_at.store(date, Ordering::Relaxed);
         }
         let status = response.status().as_u16();
-        judge(status, &read(response).await?)
+        Ok((status, read(response).await?))
     }
 }
 

@@ -9,16 +9,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 use tracing::info;
-use twoticks_store::directory::names::Uid;
 
-use crate::access::decision::{self, Call};
+use crate::api::{self, answer};
 use crate::app::App;
 use crate::control::feed::{Command as Data, Lines, SpeaksFor};
 use crate::control::{self, Command, ControlError};
@@ -33,10 +30,8 @@ const ACTION: &str = "SendChatappMessage";
 
 /// Why nothing was taken.
 enum Refused {
-    /// No key, a wrong one, or one that is not used any more.
-    Unknown,
-    /// The key may not send.
-    Denied,
+    /// The caller may not.
+    Caller(api::Refused),
     /// The body will not do; says what would.
     Unfit(String),
     /// It is longer than it may be.
@@ -48,13 +43,7 @@ enum Refused {
 impl Refused {
     fn answer(self) -> Response {
         let (status, error) = match self {
-            Self::Unknown => (
-                StatusCode::UNAUTHORIZED,
-                "an access key and its secret are needed, by the Basic scheme".to_owned(),
-            ),
-            Self::Denied => {
-                (StatusCode::FORBIDDEN, format!("the access key may not call cams:{ACTION}"))
-            }
+            Self::Caller(refused) => return refused.answer(),
             Self::Unfit(why) => (StatusCode::BAD_REQUEST, why),
             Self::TooLong => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -63,18 +52,17 @@ impl Refused {
             Self::Later(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
         };
         let mut response = answer(status, &json!({ "error": error }));
-        let (name, value) = match status {
-            StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, "Basic realm=\"twoticks\""),
-            StatusCode::SERVICE_UNAVAILABLE => (header::RETRY_AFTER, "1"),
-            _ => return response,
-        };
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }
 
-fn answer(status: StatusCode, value: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+impl From<api::Refused> for Refused {
+    fn from(refused: api::Refused) -> Self {
+        Self::Caller(refused)
+    }
 }
 
 pub(super) async fn take(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -91,7 +79,8 @@ pub(super) async fn take(State(app): State<Arc<App>>, request: Request) -> Respo
 async fn take_in(app: &App, request: Request) -> Result<Value, Refused> {
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
-    let account = caller(app, &parts.headers, peer)?;
+    let principal = api::caller(app, &parts.headers, peer, ACTION)?;
+    let account = principal.account().uid.clone();
     let lines = read(body).await?;
     let lines = Lines { lines, dry_run: false, speaks_for: SpeaksFor::Account(account) };
     match control::execute(app, Command::Data(Data::Import(lines))).await {
@@ -101,36 +90,6 @@ async fn take_in(app: &App, request: Request) -> Result<Value, Refused> {
         })),
         Err(why) => Err(Refused::Later(why)),
     }
-}
-
-/// The account of the key that the request has.
-fn caller(
-    app: &App,
-    headers: &HeaderMap,
-    source_ip: Option<std::net::IpAddr>,
-) -> Result<Uid, Refused> {
-    let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let basic = basic.and_then(|value| value.strip_prefix("Basic "));
-    let decoded = basic.and_then(|text| STANDARD.decode(text.trim()).ok());
-    let decoded =
-        decoded.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(Refused::Unknown)?;
-    let (id, secret) = decoded.split_once(':').ok_or(Refused::Unknown)?;
-    let snapshot = app.directory.snapshot();
-    let key = snapshot.key(id).filter(|key| key.active && key.secret.is(secret));
-    let key = key.ok_or(Refused::Unknown)?;
-    let principal = snapshot.principal(key.id.as_str()).ok_or(Refused::Unknown)?;
-    let call = Call {
-        operation: ACTION,
-        resource: "*",
-        source_ip,
-        secure_transport: false,
-        now: app.callers_clock.now(),
-    };
-    let decided = decision::decide(&snapshot, &app.gate.documents, &principal, &call);
-    if !decided.is_allowed() || !principal.account().subscribed {
-        return Err(Refused::Denied);
-    }
-    Ok(principal.account().uid.clone())
 }
 
 /// The sends of a body, as lines of an import, numbered from 1.

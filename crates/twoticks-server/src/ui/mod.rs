@@ -8,6 +8,7 @@
 mod chart;
 mod origin;
 mod overview;
+mod reconcile;
 mod setup;
 mod ticket;
 
@@ -37,6 +38,7 @@ struct Page {
 /// Every page, in the order of the navigation.
 const PAGES: &[Page] = &[
     Page { path: "/ui/", title: "Overview", handler: || get(overview::page) },
+    Page { path: "/ui/reconcile", title: "Compare with Meta", handler: || get(reconcile::page) },
     Page { path: setup::PATH, title: "Setup", handler: setup::route },
 ];
 

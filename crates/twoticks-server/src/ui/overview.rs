@@ -404,10 +404,11 @@ struct Page<'a> {
     to_connect: Option<String>,
 }
 
-struct Choosable<'a> {
-    value: &'a str,
-    text: &'a str,
-    chosen: bool,
+/// What a list has to choose from.
+pub(super) struct Choosable<'a> {
+    pub(super) value: &'a str,
+    pub(super) text: &'a str,
+    pub(super) chosen: bool,
 }
 
 struct Figures {

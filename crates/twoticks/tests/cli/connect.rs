@@ -17,16 +17,16 @@ use super::{Place, Running};
 const CHANNEL: &str = "cams-1";
 
 /// A business: its place, the WhatsApp that it is connected with, and its server while that runs.
-struct Business {
-    place: Place,
-    emulated: Emulated,
+pub(super) struct Business {
+    pub(super) place: Place,
+    pub(super) emulated: Emulated,
     key: (String, String),
     calls: u64,
-    server: Option<(Running, Value)>,
+    pub(super) server: Option<(Running, Value)>,
 }
 
 impl Business {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let place = Place::new();
         place.write("whatsapp.json", FIXTURES);
         // The seed says how long a recipient takes to read; some take days.
@@ -38,7 +38,7 @@ impl Business {
         Self { place, emulated, key, calls: 0, server: None }
     }
 
-    fn serve(&mut self) {
+    pub(super) fn serve(&mut self) {
         let graph = self.emulated.ready["graph"]["url"].as_str().unwrap();
         let rate = Path::new("200");
         let variables = [
@@ -57,7 +57,7 @@ impl Business {
     }
 
     /// Connects the channel; what is missing.
-    fn connect(&self) -> Value {
+    pub(super) fn connect(&self) -> Value {
         let graph = &self.emulated.ready["graph"];
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         self.place.write("token", text(&graph["access_token"]));
@@ -71,7 +71,7 @@ impl Business {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the server judges when a call was signed")]
-    fn call(&mut self, action: &str, form: &[(&str, &str)]) -> Value {
+    pub(super) fn call(&mut self, action: &str, form: &[(&str, &str)]) -> Value {
         self.calls += 1;
         let mut caller = Caller::new(&self.key.0, &self.key.1, &self.calls.to_string());
         let address = address(self.ready());
@@ -85,7 +85,7 @@ impl Business {
             .unwrap()
     }
 
-    fn number(&self) -> String {
+    pub(super) fn number(&self) -> String {
         self.emulated.ready["numbers"][0]["phone_number"].as_str().unwrap().to_owned()
     }
 
@@ -240,7 +240,7 @@ fn a_server_that_is_killed_while_it_sends_goes_on_and_sends_nothing_twice() {
     business.emulated.stop();
 }
 
-fn everything_below(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn everything_below(folder: &Path) -> Vec<PathBuf> {
     let found = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     found
         .flat_map(|path| if path.is_dir() { everything_below(&path) } else { vec![path] })

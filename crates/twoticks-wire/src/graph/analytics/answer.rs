@@ -54,17 +54,13 @@ pub enum Unread {
     TooMany,
 }
 
-/// Reads an answer to [`super::templates`] that was got at `read_at_seconds` of Unix time.
-///
-/// Days come as they are told, repetitions included: see [`super::merged`].
+/// Reads an answer to [`super::templates`]. Days come as they are told, repetitions included.
 ///
 /// # Errors
 ///
 /// If the answer as a whole cannot be read; a point that cannot is in [`Page::bad`].
-pub fn read_templates(answer: &[u8], read_at_seconds: i64) -> Result<Page<TemplateDay>, Unread> {
-    let mut page = page(answer, "template_analytics", &mut |raw, product| {
-        template_day(raw, product, read_at_seconds)
-    })?;
+pub fn read_templates(answer: &[u8]) -> Result<Page<TemplateDay>, Unread> {
+    let mut page = page(answer, "template_analytics", &mut template_day)?;
     page.points.sort_by(|a, b| {
         (a.start_seconds, &a.template_id, &a.product).cmp(&(
             b.start_seconds,
@@ -264,11 +260,7 @@ struct RawCost<'a> {
     value: Option<&'a RawValue>,
 }
 
-fn template_day(
-    raw: &RawValue,
-    product: Option<&str>,
-    read_at_seconds: i64,
-) -> Result<TemplateDay, Defect> {
+fn template_day(raw: &RawValue, product: Option<&str>) -> Result<TemplateDay, Defect> {
     let told: RawTemplateDay<'_> = json::object(raw)?;
     let mut fields = Fields::default();
     let own_product = fields.word("product_type", told.product_type);
@@ -280,7 +272,7 @@ fn template_day(
         delivered: count(&mut fields, "delivered", told.delivered),
         read: count(&mut fields, "read", told.read),
         clicks: clicks(&mut fields, told.clicked),
-        cost: cost(&mut fields, told.cost, read_at_seconds),
+        cost: cost(&mut fields, told.cost),
         unread: sorted(fields.unread),
     })
 }
@@ -329,13 +321,9 @@ fn clicks(fields: &mut Fields, raw: Option<&RawValue>) -> Option<Clicks> {
     Some(clicks)
 }
 
-fn cost(fields: &mut Fields, raw: Option<&RawValue>, read_at_seconds: i64) -> Option<Cost> {
-    let mut cost = Cost {
-        read_at_seconds,
-        spent_micros: None,
-        per_delivered_micros: None,
-        per_url_click_micros: None,
-    };
+fn cost(fields: &mut Fields, raw: Option<&RawValue>) -> Option<Cost> {
+    let mut cost =
+        Cost { spent_micros: None, per_delivered_micros: None, per_url_click_micros: None };
     json::elements(raw?, &mut |element| {
         let Some(told) = fields.object::<RawCost<'_>>("cost", Some(element)) else { return true };
         let kind = fields.word("cost.type", told.kind);
@@ -349,8 +337,7 @@ fn cost(fields: &mut Fields, raw: Option<&RawValue>, read_at_seconds: i64) -> Op
         }
         true
     });
-    let Cost { read_at_seconds: _, spent_micros, per_delivered_micros, per_url_click_micros } =
-        &cost;
+    let Cost { spent_micros, per_delivered_micros, per_url_click_micros } = &cost;
     let is_told = spent_micros.or(*per_delivered_micros).or(*per_url_click_micros).is_some();
     is_told.then_some(cost)
 }

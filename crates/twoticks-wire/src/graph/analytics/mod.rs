@@ -1,11 +1,10 @@
-//! The figures that the Graph API keeps by itself: asked for, read, and kept against its own
-//! forgetting.
+//! The figures that the Graph API keeps by itself: asked for and read.
 //!
 //! [`templates`], [`messages`] and [`pricing`] put the three questions, [`read_templates`],
-//! [`read_messages`] and [`read_pricing`] read the answers, and [`merged`] puts together what was
-//! read at different times. To add a figure: a field of a point, read in `answer.rs`. What always
-//! holds: a cost that is not told is unknown and never nothing; a figure that WhatsApp sets back
-//! to zero after seven days does not take away what was read before.
+//! [`read_messages`] and [`read_pricing`] read the answers. To add a figure: a field of a point,
+//! read in `answer.rs`. What always holds: a cost that is not told is unknown and never nothing.
+//! WhatsApp sets reads and clicks back to zero after seven days: whoever keeps them keeps the
+//! greatest.
 
 mod answer;
 mod ask;
@@ -29,7 +28,8 @@ pub const DAY_SECONDS: i64 = 86_400;
 /// after the send, and one more for a request that comes late.
 pub const WINDOW_DAYS: i64 = 8;
 
-/// How many days before today are kept by `template_analytics`.
+/// How far back `template_analytics` tells, in days. Counted from the moment that it is asked, so
+/// that the first whole day is one later.
 pub const LOOKBACK_DAYS: i64 = 90;
 
 /// A day of UTC, counted from 1 January 1970.
@@ -65,10 +65,10 @@ pub fn window(now_seconds: i64) -> Days {
     back(now_seconds, WINDOW_DAYS)
 }
 
-/// All days that are kept, for a first request: today and [`LOOKBACK_DAYS`] before it.
+/// All whole days that are told, for a first request: those of the last [`LOOKBACK_DAYS`].
 #[must_use]
 pub fn first_window(now_seconds: i64) -> Days {
-    back(now_seconds, LOOKBACK_DAYS)
+    back(now_seconds, LOOKBACK_DAYS - 1)
 }
 
 fn back(now_seconds: i64, days: i64) -> Days {
@@ -108,7 +108,7 @@ impl Product {
     }
 }
 
-/// What became of a template's messages on one day, as it was told at one time or more.
+/// What became of a template's messages on one day, as it was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateDay {
     /// Meta's id of the template, as digits. Never empty.
@@ -150,12 +150,8 @@ pub struct ButtonClicked {
 }
 
 /// What a template's messages cost on a day, in millionths of the account's currency.
-///
-/// The order is that of the time of reading, so that the greatest is the newest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// When it was read, in seconds of Unix time.
-    pub read_at_seconds: i64,
     /// `amount_spent`.
     pub spent_micros: Option<i64>,
     /// `cost_per_delivered`.
@@ -202,63 +198,4 @@ pub struct PricingPoint {
     pub cost_micros: Option<i64>,
     /// Optional fields that were there but could not be read.
     pub unread: Vec<&'static str>,
-}
-
-impl TemplateDay {
-    /// Takes in what was told of the same template, day and product at another time.
-    ///
-    /// Counts only ever grow: the greater one is kept, whichever came later. Of costs the one that
-    /// was read last is kept. The order of taking in changes nothing, nor does taking in twice.
-    pub fn merge(&mut self, other: &Self) {
-        let Self {
-            template_id: _,
-            start_seconds: _,
-            product: _,
-            sent,
-            delivered,
-            read,
-            clicks,
-            cost,
-            unread,
-        } = other;
-        self.sent = self.sent.max(*sent);
-        self.delivered = self.delivered.max(*delivered);
-        self.read = self.read.max(*read);
-        if let Some(clicks) = clicks {
-            self.clicks.get_or_insert_default().merge(clicks);
-        }
-        if self.cost < *cost {
-            self.cost.clone_from(cost);
-        }
-        self.unread.extend(unread);
-        self.unread.sort_unstable();
-        self.unread.dedup();
-    }
-}
-
-impl Clicks {
-    fn merge(&mut self, Self { buttons, total }: &Self) {
-        for (button, count) in buttons {
-            let kept = self.buttons.entry(button.clone()).or_default();
-            *kept = (*kept).max(*count);
-        }
-        self.total = self.total.max(*total);
-    }
-}
-
-/// One [`TemplateDay`] for each template, day and product, in the order of days, templates and
-/// products; see [`TemplateDay::merge`].
-#[must_use]
-pub fn merged(days: impl IntoIterator<Item = TemplateDay>) -> Vec<TemplateDay> {
-    let mut kept: BTreeMap<(i64, String, Option<String>), TemplateDay> = BTreeMap::new();
-    for day in days {
-        let key = (day.start_seconds, day.template_id.clone(), day.product.clone());
-        match kept.get_mut(&key) {
-            Some(known) => known.merge(&day),
-            None => {
-                kept.insert(key, day);
-            }
-        }
-    }
-    kept.into_values().collect()
 }

@@ -33,21 +33,21 @@ fn all_shapes_of_an_answer_say_the_same() {
         format!("[{groups}]"),
         format!(r#"{{"template_analytics":[{groups}],"id":"41"}}"#),
     ] {
-        let page = read_templates(answer.as_bytes(), 7).unwrap();
+        let page = read_templates(answer.as_bytes()).unwrap();
         assert_eq!(page.bad, [], "{answer}");
         assert_eq!(page.points.len(), 2, "{answer}");
         told.push(page.points);
     }
     assert!(told.windows(2).all(|two| two[0] == two[1]), "{told:#?}");
     // Without a group, nobody says of which product they are.
-    let bare = read_templates(format!("[{points}]").as_bytes(), 7).unwrap().points;
+    let bare = read_templates(format!("[{points}]").as_bytes()).unwrap().points;
     assert!(bare.iter().all(|day| day.product.is_none()));
     assert_eq!(bare.len(), 2);
 }
 
 #[test]
 fn a_day_is_read_to_the_last_micro() {
-    let page = read_templates(format!("[{NEWER},{OLDER}]").as_bytes(), 7).unwrap();
+    let page = read_templates(format!("[{NEWER},{OLDER}]").as_bytes()).unwrap();
     let [older, newer] = page.points.as_slice() else { panic!("{page:?}") };
     assert_eq!((older.start_seconds, older.template_id.as_str()), (DAY_ONE, "770011"));
     assert_eq!((older.sent, older.delivered, older.read), (Some(9), Some(8), Some(7)));
@@ -78,7 +78,7 @@ fn a_cost_that_is_not_told_is_unknown() {
         (r#","cost":[{"type":"amount_spent","value":"1.000001"}]"#, Some(1_000_001)),
     ] {
         let answer = format!(r#"[{{"template_id":"1","start":0{cost}}}]"#);
-        let page = read_templates(answer.as_bytes(), 7).unwrap();
+        let page = read_templates(answer.as_bytes()).unwrap();
         let told = page.points[0].cost.as_ref().and_then(|cost| cost.spent_micros);
         assert_eq!(told, spent, "{cost}");
     }
@@ -90,14 +90,14 @@ fn a_bad_point_spoils_nothing_around_it() {
         r#"{{"data":[{}]}}"#,
         group(&format!(r#"7,{{"start":1}},{{"template_id":"1","start":"soon"}},{OLDER}"#))
     );
-    let page = read_templates(answer.as_bytes(), 7).unwrap();
+    let page = read_templates(answer.as_bytes()).unwrap();
     assert_eq!(page.points.len(), 1);
     assert_eq!(
         page.bad,
         [Defect::NotAnObject, Defect::Missing("template_id"), Defect::Unreadable("start")]
     );
     let odd = r#"[{"template_id":"1","start":0,"sent":-1,"read":1.5,"clicked":[{"count":1},7]}]"#;
-    let page = read_templates(odd.as_bytes(), 7).unwrap();
+    let page = read_templates(odd.as_bytes()).unwrap();
     assert_eq!(page.points[0].unread, ["clicked", "read", "sent"]);
 }
 
@@ -108,11 +108,11 @@ fn where_an_answer_goes_on_is_told_at_either_depth() {
         format!(r#"{{"template_analytics":{{"data":[],{paging}}},"id":"1"}}"#),
         format!(r#"{{"data":[],{paging}}}"#),
     ] {
-        let page = read_templates(answer.as_bytes(), 0).unwrap();
+        let page = read_templates(answer.as_bytes()).unwrap();
         assert_eq!(page.next.as_deref(), Some("https://graph.example.com/next"));
         assert_eq!(page.after.as_deref(), Some("Zm9v"));
     }
-    let last = read_templates(br#"{"data":[],"paging":{"cursors":{"after":"x"}}}"#, 0).unwrap();
+    let last = read_templates(br#"{"data":[],"paging":{"cursors":{"after":"x"}}}"#).unwrap();
     assert_eq!((last.next, last.after.as_deref()), (None, Some("x")));
 }
 
@@ -246,105 +246,19 @@ fn the_window_is_today_and_eight_days_before() {
     for (now, last) in [(0, 0), (86_399, 0), (86_400, 1), (-1, -1)] {
         assert_eq!(window(now), Days { first: Day(last - 8), last: Day(last) }, "{now}");
     }
-    assert_eq!(first_window(0).first, Day(-90));
+    assert_eq!(first_window(0).first, Day(-89));
     // A clock that shows anything at all is no reason to panic.
     for now in [i64::MIN, i64::MAX] {
         assert!(templates("1", &["1"], window(now), Product::CloudApi).is_ok());
     }
 }
 
-#[test]
-fn what_is_set_back_to_zero_is_kept() {
-    let read = |answer: &str, at| read_templates(answer.as_bytes(), at).unwrap().points;
-    let before = read(
-        r#"[{"template_id":"1","start":0,"sent":9,"delivered":8,"read":7,
-        "clicked":[{"type":"url_button","button_content":"A","count":3}],
-        "cost":[{"type":"amount_spent","value":1.5}]}]"#,
-        1,
-    );
-    let after = read(
-        r#"[{"template_id":"1","start":0,"sent":9,"delivered":9,"read":0,
-        "clicked":[{"type":"url_button","button_content":"A","count":0}],
-        "cost":[{"type":"amount_spent","value":1.4}]}]"#,
-        2,
-    );
-    let kept = merged(after.iter().chain(&before).cloned());
-    let [day] = kept.as_slice() else { panic!("{kept:?}") };
-    assert_eq!((day.sent, day.delivered, day.read), (Some(9), Some(9), Some(7)));
-    assert_eq!(day.clicks, before[0].clicks);
-    // A cost is corrected both ways: the last word counts.
-    assert_eq!(day.cost, after[0].cost);
-}
-
-fn any_day() -> impl Strategy<Value = TemplateDay> {
-    let count = || proptest::option::of(0_u64..4);
-    let micros = || proptest::option::of(-2_i64..3);
-    let buttons = proptest::collection::btree_map(("[ab]", "[xy]?"), 0_u64..4, 0..4);
-    let clicks = proptest::option::of((buttons, count()).prop_map(|(buttons, total)| {
-        Clicks {
-            buttons: buttons
-                .into_iter()
-                .map(|((kind, content), count)| (ButtonClicked { kind, content }, count))
-                .collect(),
-            total,
-        }
-    }));
-    let cost = proptest::option::of((0_i64..3, micros(), micros(), micros()).prop_map(
-        |(read_at_seconds, spent_micros, per_delivered_micros, per_url_click_micros)| Cost {
-            read_at_seconds,
-            spent_micros,
-            per_delivered_micros,
-            per_url_click_micros,
-        },
-    ));
-    let key = ("[12]", 0_i64..2, proptest::option::of("[ab]"));
-    let unread = proptest::collection::btree_set(proptest::sample::select(vec!["a", "b"]), 0..3);
-    (key, count(), count(), count(), clicks, cost, unread).prop_map(
-        |((template_id, start_seconds, product), sent, delivered, read, clicks, cost, unread)| {
-            TemplateDay {
-                template_id,
-                start_seconds,
-                product,
-                sent,
-                delivered,
-                read,
-                clicks,
-                cost,
-                unread: unread.into_iter().collect(),
-            }
-        },
-    )
-}
-
 proptest! {
-    #[test]
-    fn the_order_of_readings_changes_nothing_nor_does_reading_twice(
-        days in proptest::collection::vec(any_day(), 0..8),
-        cut in 0_usize..8,
-    ) {
-        let all = merged(days.iter().cloned());
-        prop_assert_eq!(&merged(days.iter().rev().cloned()), &all);
-        prop_assert_eq!(&merged(days.iter().chain(&days).cloned()), &all);
-        prop_assert_eq!(&merged(all.iter().cloned()), &all);
-        let (one, other) = days.split_at(cut.min(days.len()));
-        let apart = merged(other.iter().cloned()).into_iter().chain(merged(one.iter().cloned()));
-        prop_assert_eq!(&merged(apart), &all);
-        // Nothing is lost and nothing is told lower than it was.
-        for day in &days {
-            let kept = all.iter().find(|kept| {
-                (kept.start_seconds, &kept.template_id, &kept.product)
-                    == (day.start_seconds, &day.template_id, &day.product)
-            }).unwrap();
-            prop_assert!(kept.sent >= day.sent && kept.delivered >= day.delivered);
-            prop_assert!(kept.read >= day.read && kept.cost >= day.cost);
-        }
-    }
-
     #[test]
     fn no_answer_makes_it_panic(answer in "[\\[\\]{}:,\"0-9a-z_. -]{0,60}") {
         let wrapped = format!(r#"{{"data":[{{"data_points":[{answer}]}}]}}"#);
         for answer in [answer.as_bytes(), wrapped.as_bytes()] {
-            drop(read_templates(answer, 0));
+            drop(read_templates(answer));
             drop(read_messages(answer));
             drop(read_pricing(answer));
         }
