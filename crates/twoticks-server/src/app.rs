@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twoticks_core::clock::Clock;
+use twoticks_store::cursors::Cursors;
 use twoticks_store::directory::Directory;
 use twoticks_store::error::Error;
 use twoticks_store::keys::Keys;
@@ -13,6 +14,7 @@ use twoticks_store::outbox::Outbox;
 use crate::access::Gate;
 use crate::carrier::Carrier;
 use crate::ingest::InFlight;
+use crate::pass_on::PassOn;
 use crate::rehearsal::Rehearsal;
 use crate::sending::Dispatcher;
 use crate::settings::Settings;
@@ -41,6 +43,8 @@ pub struct App {
     pub carrier: Arc<dyn Carrier>,
     /// What is on its way to WhatsApp for those that are.
     pub dispatcher: Dispatcher,
+    /// What is passed on of what WhatsApp tells.
+    pub pass_on: PassOn,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
     /// How many webhooks are being taken in.
@@ -73,6 +77,7 @@ impl App {
     pub fn new(settings: Settings, surroundings: Surroundings) -> Self {
         let Surroundings { clock, keys, ledger, directory, carrier } = surroundings;
         let in_flight_max = usize::try_from(settings.limits.in_flight_max).unwrap_or(usize::MAX);
+        let pass_on = PassOn::new(&settings.pass_on, Cursors::in_memory());
         Self {
             settings,
             callers_clock: Arc::clone(&clock),
@@ -82,6 +87,7 @@ impl App {
             directory,
             carrier,
             dispatcher: Dispatcher::new(Arc::new(Outbox::in_memory())),
+            pass_on,
             gate: Gate::new(in_flight_max),
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),
@@ -94,6 +100,12 @@ impl App {
     #[must_use]
     pub fn keeping(self, outbox: Outbox) -> Self {
         Self { dispatcher: Dispatcher::new(Arc::new(outbox)), ..self }
+    }
+
+    /// The same, with how far what is passed on has come kept in `cursors`.
+    #[must_use]
+    pub fn passing_on(self, cursors: Cursors) -> Self {
+        Self { pass_on: PassOn::new(&self.settings.pass_on, cursors), ..self }
     }
 
     /// Records a batch that nobody will bring a second time: while the ledger is busy it waits, at

@@ -17,6 +17,7 @@ pub mod graph;
 mod http;
 pub mod ingest;
 pub mod ops;
+pub mod pass_on;
 pub mod reference;
 pub mod rehearsal;
 pub mod run;
