@@ -385,3 +385,176 @@ impl Book {
         self.lanes.iter().map(stand).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use twoticks_core::ids::ChannelId;
+    use twoticks_store::directory::names::Secret;
+
+    use super::super::parcels::Form;
+    use super::*;
+
+    fn hash(of: u8) -> Hash {
+        Hash([of; 16])
+    }
+
+    fn to(of: u8) -> Destination {
+        let url = Secret::new(&format!("https://{of}.example/")).unwrap();
+        let channel = ChannelId::new("cams-one").unwrap();
+        Destination { channel, form: Form::Webhooks, url, key: None }
+    }
+
+    /// A book with so many lanes that begin at 1.
+    fn book(lanes: u8) -> Book {
+        let mut book = Book::default();
+        let wanted = (0..lanes).map(|of| (hash(of), to(of))).collect();
+        assert_eq!(book.settle(wanted, &BTreeMap::new(), 0), []);
+        book
+    }
+
+    /// Every entry from `from` to `until` is of interest to these lanes.
+    fn offer(book: &mut Book, from: Position, until: Position, lanes: &[u8]) {
+        let ids: HashSet<Hash> = lanes.iter().copied().map(hash).collect();
+        let found: Vec<_> =
+            (from..=until).map(|position| (position, Time(0), ids.clone())).collect();
+        assert_eq!(book.offer((from, from, until), &found), []);
+    }
+
+    fn stand(book: &Book, of: u8, newest: Position) -> Stand {
+        book.stands(newest).into_iter().find(|stand| stand.id == hash(of)).unwrap()
+    }
+
+    fn failed() -> End {
+        End::Failed("it answered with status 500".to_owned())
+    }
+
+    #[test]
+    fn a_lane_that_is_full_is_looked_at_later_and_holds_up_no_other() {
+        let (mut book, most) = (book(2), OPEN_MAX as Position);
+        offer(&mut book, 1, most + 50, &[0]);
+        assert_eq!(stand(&book, 0, most + 50).open, most);
+        assert_eq!((stand(&book, 0, most + 50).behind, stand(&book, 1, most + 50).behind), (50, 0));
+        // Nothing is read for it until it has room; then from where it is.
+        assert_eq!(book.read_from(most + 50), None);
+        assert_eq!(book.read_from(most + 51), Some(most + 51));
+        let due = book.due(Time(0));
+        assert_eq!(due.len(), LANE_IN_FLIGHT_MAX);
+        let ended = book.end(hash(0), 1, End::Taken, Time(0)).unwrap();
+        assert_eq!(ended, (to(0), false, None));
+        assert_eq!(book.read_from(most + 50), Some(most + 1));
+        offer(&mut book, most + 1, most + 50, &[0]);
+        assert_eq!(
+            (stand(&book, 0, most + 50).open, stand(&book, 0, most + 50).behind),
+            (most, 49)
+        );
+    }
+
+    #[test]
+    fn those_who_are_behind_take_turns_with_those_who_are_not() {
+        let mut book = Book::default();
+        let known = BTreeMap::from([(hash(0), Cursor { next: 5, open: Vec::new() })]);
+        let wanted = (0..2).map(|of| (hash(of), to(of))).collect();
+        book.settle(wanted, &known, 1_000);
+        let mut read = Vec::new();
+        for newest in [1_001, 1_002, 1_003, 1_004] {
+            let from = book.read_from(newest).unwrap();
+            read.push(from);
+            let until = if from < 1_000 { from + 99 } else { newest };
+            offer(&mut book, from, until, &[]);
+        }
+        assert_eq!(read, [5, 1_001, 105, 1_003]);
+    }
+
+    #[test]
+    fn what_fails_has_fewer_places_and_leaves_some_to_others() {
+        let lanes = 100;
+        let mut book = book(lanes);
+        let all: Vec<u8> = (0..lanes).collect();
+        offer(&mut book, 1, 8, &all);
+        assert_eq!(book.due(Time(0)).len(), IN_FLIGHT_MAX);
+        // Whoever was not asked comes first, so that all have had their turn.
+        let mut failing = HashSet::new();
+        for _ in 0..20 {
+            for due in book.due(Time(0)) {
+                failing.insert(due.id);
+                let ended = book.end(due.id, due.position, failed(), Time(0));
+                assert!(ended.is_some());
+            }
+            let stands = book.stands(8);
+            let flying: Vec<_> = stands.iter().filter(|it| it.failing.is_none()).collect();
+            for stand in flying {
+                for position in 1..=8 {
+                    if book.lanes[&stand.id].open.contains_key(&position)
+                        && !book.lanes[&stand.id].waiting.iter().any(|it| it.1 == position)
+                    {
+                        failing.insert(stand.id);
+                        drop(book.end(stand.id, position, failed(), Time(0)));
+                    }
+                }
+            }
+        }
+        assert_eq!(failing.len(), usize::from(lanes));
+        for lane in book.lanes.values_mut() {
+            lane.waiting = lane.open.keys().map(|position| (Time(0), *position)).collect();
+        }
+        let due = book.due(Time(0));
+        assert_eq!(due.len(), FAILING_IN_FLIGHT_MAX);
+        let one_each: HashSet<Hash> = due.iter().map(|due| due.id).collect();
+        assert_eq!(one_each.len(), FAILING_IN_FLIGHT_MAX);
+    }
+
+    #[test]
+    fn what_the_journal_has_not_any_more_is_counted() {
+        let mut book = book(1);
+        assert_eq!(book.offer((1, 40, 50), &[]), [(to(0), 39)]);
+        assert_eq!(stand(&book, 0, 50).counts.skipped, 39);
+        offer(&mut book, 51, 51, &[0]);
+        assert_eq!(book.due(Time(0)).len(), 1);
+        book.end(hash(0), 51, End::Gone, Time(0)).unwrap();
+        assert_eq!(stand(&book, 0, 51).counts.skipped, 40);
+        // Another journal altogether: it begins behind it.
+        book.begin_anew_behind(3);
+        assert_eq!((book.read_from(3), book.read_from(4)), (None, Some(4)));
+    }
+
+    #[test]
+    fn a_cursor_says_what_is_open_and_how_often_it_was_tried() {
+        let mut book = book(1);
+        offer(&mut book, 1, 3, &[0]);
+        book.due(Time(0));
+        book.end(hash(0), 1, End::Taken, Time(0)).unwrap();
+        let (_, given_up, turn) = book.end(hash(0), 2, failed(), Time(7)).unwrap();
+        assert!(!given_up && matches!(turn, Some(Turn::Fails(_))));
+        book.end(hash(0), 3, End::Hindered, Time(7)).unwrap();
+        let dirty = book.dirty();
+        let at = Time(7 + RETRIES[0]);
+        let open = vec![Open { position: 2, tries: 1, at }, Open { position: 3, tries: 0, at }];
+        assert_eq!(dirty, [(hash(0), Cursor { next: 4, open })]);
+        assert_eq!(book.dirty(), []);
+        // Nothing of interest is nothing to keep, for a while.
+        offer(&mut book, 4, KEPT_EVERY + 2, &[]);
+        assert_eq!(book.dirty(), []);
+        offer(&mut book, KEPT_EVERY + 3, KEPT_EVERY + 3, &[]);
+        assert_eq!(book.dirty().len(), 1);
+        // As it was kept, it goes on.
+        let known = BTreeMap::from([dirty.into_iter().next().unwrap()]);
+        let mut again = Book::default();
+        again.settle(BTreeMap::from([(hash(0), to(0))]), &known, 9);
+        assert_eq!(again.due(at.plus(-1)), []);
+        assert_eq!(again.due(at).len(), 2);
+        assert_eq!(again.read_from(9), Some(4));
+        for _ in 1..RETRIES.len() {
+            let (_, given_up, _) = again.end(hash(0), 2, failed(), at).unwrap();
+            assert!(!given_up);
+            again.lanes.get_mut(&hash(0)).unwrap().waiting.clear();
+        }
+        let (_, given_up, turn) = again.end(hash(0), 2, failed(), at).unwrap();
+        assert!(given_up && matches!(turn, Some(Turn::GivesUp(_))));
+        assert_eq!(
+            stand(&again, 0, 9).counts,
+            Counts { failed: 3, given_up: 1, ..Counts::default() }
+        );
+        assert_eq!(again.settle(BTreeMap::new(), &BTreeMap::new(), 9), [hash(0)]);
+        assert!(again.is_empty());
+    }
+}

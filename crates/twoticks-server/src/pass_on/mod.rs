@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use twoticks_core::ids::Hash;
-use twoticks_store::cursors::Cursors;
+use twoticks_store::cursors::{Cursor, Cursors};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::error::Error;
 use twoticks_store::journal::Position;
@@ -34,7 +34,7 @@ use twoticks_store::ledger::Entry;
 
 use self::book::{Book, Due, End, Stand, Turn};
 use self::guard::Guard;
-use self::parcels::{Context, Destination, cut};
+use self::parcels::{Context, Destination, Since, cut};
 use self::post::{Parcel, Poster};
 use crate::app::App;
 use crate::settings;
@@ -61,6 +61,12 @@ pub struct PassOn {
 struct Settled {
     book: Book,
     by: Option<Arc<Snapshot>>,
+    /// From which entry on numbers are with their channels,
+    since: Arc<Since>,
+    /// and what is known by that.
+    numbers: BTreeMap<Hash, Position>,
+    /// Those of them that are new, until that is kept.
+    begun: Vec<(Hash, Cursor)>,
     /// Those that are not there any more, until that is kept.
     forgotten: Vec<Hash>,
 }
@@ -126,6 +132,14 @@ impl PassOn {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The directory, and from which entry on its numbers are with their channels.
+    fn settled_by(&self, app: &App) -> (Arc<Snapshot>, Arc<Since>) {
+        self.settle(app);
+        let settled = self.lock();
+        let by = settled.by.clone().unwrap_or_else(|| app.directory.snapshot());
+        (by, Arc::clone(&settled.since))
+    }
+
     /// Has the book's destinations be those of the directory.
     fn settle(&self, app: &App) {
         let mut settled = self.lock();
@@ -135,22 +149,33 @@ impl PassOn {
         if settled.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, &snapshot)) {
             return;
         }
+        let known = if settled.by.is_none() { self.cursors.all() } else { BTreeMap::new() };
         let mut wanted: BTreeMap<Hash, Destination> = BTreeMap::new();
+        let (mut since, mut numbers) = (Since::new(), BTreeMap::new());
         for (channel, of) in snapshot.all_pass_on() {
             let all = parcels::destinations(channel, of);
             wanted.extend(all.into_iter().map(|to| (to.id(&app.keys), to)));
-        }
-        let is_first = settled.by.is_none();
-        let mut known = if is_first { self.cursors.all() } else { BTreeMap::new() };
-        known.retain(|id, _| {
-            let is_wanted = wanted.contains_key(id);
-            if !is_wanted {
-                settled.forgotten.push(*id);
+            for number in snapshot.numbers_of(channel) {
+                let id = parcels::number_id(&app.keys, number);
+                let before = settled.numbers.get(&id).copied();
+                let before = before.or_else(|| known.get(&id).map(|cursor| cursor.next));
+                let before = before.filter(|from| *from <= newest + 1);
+                let from = before.unwrap_or(newest + 1);
+                if before.is_none() {
+                    settled.begun.push((id, Cursor { next: from, open: Vec::new() }));
+                }
+                numbers.insert(id, from);
+                since.insert(number.phone_number_id.clone(), from);
             }
-            is_wanted
-        });
+        }
+        let is_gone = |id: &Hash| !wanted.contains_key(id) && !numbers.contains_key(id);
+        let gone: Vec<Hash> =
+            known.keys().chain(settled.numbers.keys()).filter(|id| is_gone(id)).copied().collect();
+        settled.forgotten.extend(gone);
         let gone = settled.book.settle(wanted, &known, newest);
         settled.forgotten.extend(gone);
+        settled.numbers = numbers;
+        settled.since = Arc::new(since);
         settled.by = Some(snapshot);
     }
 
@@ -158,7 +183,9 @@ impl PassOn {
     async fn keep(&self) {
         let (forgotten, dirty) = {
             let mut settled = self.lock();
-            (std::mem::take(&mut settled.forgotten), settled.book.dirty())
+            let mut dirty = settled.book.dirty();
+            dirty.append(&mut settled.begun);
+            (std::mem::take(&mut settled.forgotten), dirty)
         };
         let kept = async {
             self.cursors.forget(forgotten.clone()).await?;
@@ -168,6 +195,8 @@ impl PassOn {
             let mut settled = self.lock();
             settled.forgotten.extend(forgotten);
             settled.book.still_dirty(&dirty);
+            let numbers = settled.numbers.clone();
+            settled.begun.extend(dirty.into_iter().filter(|(id, _)| numbers.contains_key(id)));
             warn!(
                 error = &why as &dyn std::error::Error,
                 "how far what is passed on has come cannot be kept; it is tried again"
@@ -234,10 +263,10 @@ async fn read(app: &Arc<App>) -> Result<bool, Error> {
     let bytes = entries.iter().map(|entry| entry.batch.body.len()).sum();
     let of = Arc::clone(app);
     let found = off_the_runtime(bytes, move || {
-        let snapshot = of.directory.snapshot();
-        let context = Context { snapshot: &snapshot, keys: &of.keys };
+        let (snapshot, since) = of.pass_on.settled_by(&of);
+        let context = Context { snapshot: &snapshot, keys: &of.keys, since: &since };
         let ids = |entry: &Entry| {
-            let ids: HashSet<Hash> = cut(context, &entry.batch).into_keys().collect();
+            let ids: HashSet<Hash> = cut(context, entry).into_keys().collect();
             (!ids.is_empty()).then_some((entry.position, entry.batch.accepted, ids))
         };
         entries.iter().filter_map(ids).collect::<Vec<_>>()
@@ -291,8 +320,8 @@ async fn parcel(app: &Arc<App>, id: Hash, position: Position) -> Result<Parcel, 
     let Some(entry) = entry else { return Err(End::Gone) };
     let of = Arc::clone(app);
     let cut = off_the_runtime(entry.batch.body.len(), move || {
-        let snapshot = of.directory.snapshot();
-        cut(Context { snapshot: &snapshot, keys: &of.keys }, &entry.batch).remove(&id)
+        let (snapshot, since) = of.pass_on.settled_by(&of);
+        cut(Context { snapshot: &snapshot, keys: &of.keys, since: &since }, &entry).remove(&id)
     });
     cut.await.flatten().ok_or(End::Nothing)
 }

@@ -6,16 +6,18 @@
 //! the secret that signed it speaks for one channel alone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber, Text};
 use twoticks_store::directory::Snapshot;
-use twoticks_store::directory::model::{Channel, StatusSource};
+use twoticks_store::directory::model::{Channel, Number, StatusSource};
 use twoticks_store::directory::names::Secret;
 use twoticks_store::directory::pass_on::PassOn;
+use twoticks_store::journal::Position;
 use twoticks_store::keys::{HashOf, Keys};
-use twoticks_store::ledger::{Batch, Kind};
+use twoticks_store::ledger::{Entry, Kind};
 use twoticks_wire::webhook::cams::tell;
 use twoticks_wire::webhook::meta;
 
@@ -74,6 +76,13 @@ fn id(keys: &Keys, channel: &ChannelId, form: Form, url: &Secret) -> Hash {
     keys.hash(HashOf::Destination, channel, text.as_bytes())
 }
 
+/// What is known by it that a number is with a channel.
+#[must_use]
+pub fn number_id(keys: &Keys, number: &Number) -> Hash {
+    let text = format!("number {}", number.phone_number_id);
+    keys.hash(HashOf::Destination, &number.channel, text.as_bytes())
+}
+
 /// Everywhere that something of `channel` is passed on to, also of numbers that it does not have yet.
 #[must_use]
 pub fn destinations(channel: &ChannelId, of: &PassOn) -> Vec<Destination> {
@@ -106,7 +115,12 @@ pub struct Context<'a> {
     pub snapshot: &'a Snapshot,
     /// What destinations are known by.
     pub keys: &'a Keys,
+    /// From which entry on a number is with the channel that it is with, by Meta's id for it.
+    pub since: &'a Since,
 }
+
+/// Positions by `phone_number_id`; of a number that is not in it nothing is passed on.
+pub type Since = HashMap<Text, Position>;
 
 /// A change of a body, and whose it is.
 struct Part<'a> {
@@ -120,7 +134,8 @@ struct Part<'a> {
 
 /// What of an entry goes where, by what the destinations are known by. Nothing of most entries.
 #[must_use]
-pub fn cut(context: Context<'_>, batch: &Batch) -> HashMap<Hash, Parcel> {
+pub fn cut(context: Context<'_>, entry: &Entry) -> HashMap<Hash, Parcel> {
+    let batch = &entry.batch;
     let mut out = HashMap::new();
     if batch.kind != Kind::Webhook {
         return out;
@@ -132,7 +147,8 @@ pub fn cut(context: Context<'_>, batch: &Batch) -> HashMap<Hash, Parcel> {
         return out;
     }
     let body: Option<Value> = serde_json::from_slice(&batch.body).ok();
-    let parts = body.as_ref().map(|body| parts(snapshot, &signed, body)).unwrap_or_default();
+    let parts = body.as_ref().map(|body| parts(context, entry.position, &signed, body));
+    let parts = parts.unwrap_or_default();
     let mut by_channel: BTreeMap<&ChannelId, Vec<&Part<'_>>> = BTreeMap::new();
     for part in &parts {
         for channel in part.of.iter().filter(is_told) {
@@ -168,7 +184,17 @@ pub fn cut(context: Context<'_>, batch: &Batch) -> HashMap<Hash, Parcel> {
 }
 
 /// The changes of a body in its usual form.
-fn parts<'a>(snapshot: &Snapshot, signed: &Signed, body: &'a Value) -> Vec<Part<'a>> {
+fn parts<'a>(
+    context: Context<'_>,
+    position: Position,
+    signed: &Signed,
+    body: &'a Value,
+) -> Vec<Part<'a>> {
+    let snapshot = context.snapshot;
+    // What it was told before it came to its channel is not that channel's.
+    let is_here = |number: &&Arc<Number>| {
+        context.since.get(&number.phone_number_id).is_some_and(|since| *since <= position)
+    };
     let list = |value: &'a Value, name: &str| {
         value.get(name).and_then(Value::as_array).into_iter().flatten().enumerate()
     };
@@ -180,7 +206,8 @@ fn parts<'a>(snapshot: &Snapshot, signed: &Signed, body: &'a Value) -> Vec<Part<
             let id = value.and_then(|value| value.pointer("/metadata/phone_number_id"));
             let (number, of) = match id {
                 Some(id) => {
-                    let number = id.as_str().and_then(|id| snapshot.number_by_id(id));
+                    let number =
+                        id.as_str().and_then(|id| snapshot.number_by_id(id)).filter(is_here);
                     let of = number.map(|number| number.channel.clone());
                     (number.map(|number| number.phone_number.clone()), of.into_iter().collect())
                 }

@@ -158,3 +158,89 @@ fn no_answer(error: reqwest::Error) -> Failed {
     }
     Failed::NoAnswer(words(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+    use std::sync::Mutex;
+
+    use futures_util::future::BoxFuture;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::super::guard::{Lookup, Networks};
+    use super::*;
+
+    /// Names that lead somewhere else each time.
+    struct Rebinding(Mutex<Vec<Vec<&'static str>>>);
+
+    impl Lookup for Rebinding {
+        fn lookup(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+            assert_eq!(name, "hooks.example");
+            let found = self.0.lock().unwrap().pop().unwrap();
+            let found = found.into_iter().map(|address| address.parse().unwrap()).collect();
+            Box::pin(std::future::ready(Ok(found)))
+        }
+    }
+
+    /// Somebody on every address of this machine, who takes one post a connection; who was called.
+    async fn everywhere() -> (u16, Arc<Mutex<Vec<IpAddr>>>, JoinSet<()>) {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (called, mut serving) = (Arc::<Mutex<Vec<IpAddr>>>::default(), JoinSet::new());
+        let of = Arc::clone(&called);
+        serving.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                of.lock().unwrap().push(stream.local_addr().unwrap().ip());
+                let mut some = [0; 4096];
+                drop(stream.read(&mut some).await);
+                let answer = "HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                drop(stream.write_all(answer.as_bytes()).await);
+            }
+        });
+        (port, called, serving)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_a_moment_later_leads_nowhere() {
+        let (port, called, _serving) = everywhere().await;
+        let allowed = Networks::try_from("127.0.0.2/31".to_owned()).unwrap();
+        // The last one is asked for first.
+        let found = vec![
+            vec!["::1", "127.0.0.1", "127.0.0.3"],
+            vec!["::ffff:127.0.0.1", "::1"],
+            vec!["127.0.0.1"],
+            vec!["169.254.169.254"],
+            vec!["127.0.0.2"],
+        ];
+        let lookup = Arc::new(Rebinding(Mutex::new(found)));
+        let poster = Poster::new(Guard::new(allowed, true).looking_up(lookup));
+        let url = Secret::new(&format!("http://hooks.example:{port}/")).unwrap();
+        let parcel =
+            || Parcel { body: Bytes::from_static(b"{}"), hub_signature: None, needs_code: false };
+        assert_eq!(poster.post(&url, None, parcel()).await, Ok(()));
+        for _ in 0..3 {
+            let refused = poster.post(&url, None, parcel()).await;
+            assert_eq!(refused, Err(Failed::Unfit(Unfit::Private)));
+        }
+        // Of several addresses those that are allowed are used.
+        assert_eq!(poster.post(&url, None, parcel()).await, Ok(()));
+        let allowed: Vec<IpAddr> =
+            ["127.0.0.2", "127.0.0.3"].map(|address| address.parse().unwrap()).into();
+        assert_eq!(*called.lock().unwrap(), allowed);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_without_the_address() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: SocketAddr = gone.local_addr().unwrap();
+        drop(gone);
+        let poster = Poster::new(Guard::new(Networks::all(), true));
+        let url = Secret::new(&format!("http://{address}/token")).unwrap();
+        let parcel = Parcel { body: Bytes::new(), hub_signature: None, needs_code: true };
+        let failed = poster.post(&url, None, parcel).await.unwrap_err().to_string();
+        assert!(failed.starts_with("it did not answer"), "{failed}");
+        assert!(!failed.contains("token") && !failed.contains("127"), "{failed}");
+    }
+}
