@@ -240,7 +240,7 @@ fn a_server_that_is_killed_while_it_sends_goes_on_and_sends_nothing_twice() {
     business.emulated.stop();
 }
 
-fn everything_below(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn everything_below(folder: &Path) -> Vec<PathBuf> {
     let found = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     found
         .flat_map(|path| if path.is_dir() { everything_below(&path) } else { vec![path] })
