@@ -36,9 +36,6 @@ pub enum Form {
 }
 
 impl Form {
-    /// Every form.
-    pub const ALL: [Self; 3] = [Self::Status, Self::Inbound, Self::Webhooks];
-
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tracing::Level;
 use twoticks_core::clock::Clock as _;
+use twoticks_core::event::Event;
 use twoticks_core::ids::Text;
 use twoticks_server::control::channels::Command as Channels;
 use twoticks_server::control::pass_on::{Command as PassOn, Receipts, SigningKey};
@@ -14,7 +15,7 @@ use twoticks_server::pass_on::guard::Networks;
 use twoticks_server::settings::Settings;
 use twoticks_store::cursors::Cursors;
 use twoticks_store::directory::Change;
-use twoticks_store::directory::model::Channel;
+use twoticks_store::directory::model::{Channel, StatusSource};
 use twoticks_store::directory::names::Secret;
 use twoticks_store::directory::pass_on::{Callbacks, Step, Webhooks};
 use twoticks_store::embedded::Embedded;
@@ -317,15 +318,63 @@ async fn a_number_has_callbacks_of_its_own() {
     server.stop().await;
 }
 
-/// The channel as it is, with an app secret that both tenants have.
-fn sharing(channel: &str) -> Change {
+/// The channel as it is in the tests.
+fn channel_of(id: &str) -> Channel {
     let everything = tenants::everything().into_iter();
     let mut known = everything.filter_map(|change| match change {
-        Change::AddChannel(known) if known.id == channel_id(channel) => Some(known),
+        Change::AddChannel(known) if known.id == channel_id(id) => Some(known),
         _ => None,
     });
+    known.next().unwrap()
+}
+
+#[tokio::test]
+async fn another_twoticks_counts_the_receipts() {
+    let status_source = StatusSource::Receipts;
+    let taking = Change::UpdateChannel(Channel { status_source, ..channel_of(CHANNEL) });
+    let other = start(vec![taking]).await;
+    let server = start(Vec::new()).await;
+    let url = format!("http://{}/webhooks/cams/receipts-secret-of-{CHANNEL}", other.address);
+    let params = [("StatusCallbackUrl", url.as_str()), ("UpCallbackUrl", url.as_str())];
+    assert_eq!(server.call(Who::Root, "UpdateAccountWebhook", &params).await.code(), "OK");
+    let failed = change_of(
+        NUMBER,
+        json!({"statuses": [{"id": "wamid.2", "status": "failed", "timestamp": AT,
+            "recipient_id": "8613900000002", "errors": [{"code": 131_026, "title": "undeliverable"}]}]}),
+    );
+    let media = change_of(
+        NUMBER,
+        json!({"messages": [{"id": "wamid.3", "from": "8613900000001", "timestamp": AT,
+            "type": "image", "image": {"id": "4711", "mime_type": "image/jpeg", "caption": "look"}}]}),
+    );
+    let tap = change_of(
+        NUMBER,
+        json!({"messages": [{"id": "wamid.4", "from": "8613900000001", "timestamp": AT,
+            "type": "button", "button": {"text": "Yes", "payload": "more"},
+            "context": {"id": "wamid.1"}}]}),
+    );
+    tell(&server, &[status(NUMBER, "wamid.1", "delivered"), failed, media, tap]).await;
+    until(&server, "taken", 2).await;
+    let entries = other.app.ledger.entries(1, 10).await.unwrap();
+    assert_eq!(entries.len(), 2);
+    assert!(entries.iter().all(|entry| entry.batch.dead.is_empty()), "{entries:?}");
+    let events: Vec<Event> = entries.into_iter().flat_map(|entry| entry.batch.events).collect();
+    let said = |event: &Event| match event {
+        Event::Message(it) => format!("{:?} {:?} {}", it.status, it.error, it.claim.is_some()),
+        Event::Tap(it) => format!("tap {}", it.button.text),
+        other => format!("{other:?}"),
+    };
+    let mut said: Vec<String> = events.iter().map(said).collect();
+    said.sort();
+    assert_eq!(said, ["Some(Delivered) None true", "Some(Failed) Some(131026) false", "tap Yes"]);
+    server.stop().await;
+    other.stop().await;
+}
+
+/// The channel as it is, with an app secret that both tenants have.
+fn sharing(channel: &str) -> Change {
     let app_secrets = vec![secret(&format!("app-secret-of-{CHANNEL}"))];
-    let known = known.next().unwrap();
+    let known = channel_of(channel);
     let waba_id = Some(Text::new(&format!("waba-of-{channel}")).unwrap());
     Change::UpdateChannel(Channel { app_secrets, waba_id, ..known })
 }

@@ -89,7 +89,12 @@ fn status(
     let data = word(told.get("biz_opaque_callback_data"));
     let sign = data.as_deref().and_then(SignView::parse);
     let kind = conversation_type(told);
-    let is_template = sign.is_some() || kind.is_some_and(|kind| kind != "service");
+    // What is not known is not said: a free-form message is known by its category only.
+    let frame = match (&sign, kind) {
+        (Some(_), _) => Some("template"),
+        (None, Some("service")) => Some("message"),
+        (None, kind) => kind.map(|_| "template"),
+    };
     let mut out = Map::new();
     out.insert("MessageId".to_owned(), id.clone().into());
     out.insert("Timestamp".to_owned(), time(told)?.into());
@@ -103,7 +108,7 @@ fn status(
             ("FromUserId", user_id),
             ("FromParentUserId", word(told.get("recipient_parent_user_id"))),
             ("FromUserName", profile.and_then(|it| word(it.pointer("/profile/username")))),
-            ("MsgFrameType", Some(if is_template { "template" } else { "message" }.to_owned())),
+            ("MsgFrameType", frame.map(str::to_owned)),
             ("TaskId", Some(id)),
             ("ConversationType", kind.map(str::to_owned)),
             ("ConversationId", word(told.pointer("/conversation/id"))),
@@ -264,7 +269,7 @@ mod tests {
             status,
             json!({"MessageId": "wamid.1", "Status": "Failed", "Timestamp": 1_790_900_000_000_i64,
                 "From": "15550783881", "To": "US.1", "FromUserId": "US.1",
-                "MsgFrameType": "message", "TaskId": "wamid.1", "ErrorCode": "131026",
+                "TaskId": "wamid.1", "ErrorCode": "131026",
                 "StatusDescription": "Message undeliverable", "ErrorDescription": "not on WhatsApp"})
         );
     }
