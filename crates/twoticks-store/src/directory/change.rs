@@ -149,15 +149,8 @@ impl Contents {
             },
             Change::PassOn(id, step) => self.pass_on(id, step),
             Change::RemoveChannel(id) => self.remove_channel(&id),
-            Change::PutNumber(it) => {
-                self.leave_callbacks(&it.phone_number, Some(&it.channel));
-                self.numbers.insert(it.phone_number.clone(), Arc::new(it));
-                Ok(())
-            }
-            Change::RemoveNumber(digits) => {
-                self.leave_callbacks(&digits, None);
-                remove(&mut self.numbers, "phone number", &digits)
-            }
+            Change::PutNumber(it) => self.put_number(it),
+            Change::RemoveNumber(digits) => self.remove_number(&digits),
             Change::PutTemplate(it) => {
                 let key = (it.channel.clone(), it.code.clone(), it.language.clone());
                 self.templates.insert(key, Arc::new(it));
@@ -249,6 +242,17 @@ impl Contents {
         self.isv_codes.retain(|(_, channel), _| channel != id);
         self.pass_on.remove(id);
         Ok(())
+    }
+
+    fn put_number(&mut self, number: Number) -> Result<(), Refusal> {
+        self.leave_callbacks(&number.phone_number, Some(&number.channel));
+        self.numbers.insert(number.phone_number.clone(), Arc::new(number));
+        Ok(())
+    }
+
+    fn remove_number(&mut self, digits: &PhoneNumber) -> Result<(), Refusal> {
+        self.leave_callbacks(digits, None);
+        remove(&mut self.numbers, "phone number", digits)
     }
 
     fn pass_on(&mut self, id: ChannelId, step: Step) -> Result<(), Refusal> {

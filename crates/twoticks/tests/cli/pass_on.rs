@@ -15,9 +15,12 @@ use super::{Place, Running};
 
 const APP_SECRET: &str = "an-app-secret-of-the-test";
 
-/// What somebody got: the headers of each post in lower case, and its body.
+/// The headers of a post in lower case, and its body.
+type Post = (String, Vec<u8>);
+
+/// What somebody got.
 #[derive(Clone, Default)]
-struct Got(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Got(Arc<Mutex<Vec<Post>>>);
 
 impl Got {
     /// How many posts there were with each body.

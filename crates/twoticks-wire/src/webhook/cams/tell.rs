@@ -122,19 +122,21 @@ fn status(
         put(&mut out, [("TemplateName", name)]);
     }
     if let Some(error) = list(told, "errors").next().filter(|_| said == "Failed") {
-        let title = word(error.get("title"));
-        let details = word(error.pointer("/error_data/details"));
-        let message = word(error.get("message")).or_else(|| title.clone());
-        put(
-            &mut out,
-            [
-                ("StatusDescription", title),
-                ("ErrorCode", word(error.get("code"))),
-                ("ErrorDescription", details.or(message)),
-            ],
-        );
+        put(&mut out, failure(error));
     }
     Some(out.into())
+}
+
+/// Why a message failed.
+fn failure(error: &Value) -> [(&'static str, Option<String>); 3] {
+    let title = word(error.get("title"));
+    let details = word(error.pointer("/error_data/details"));
+    let message = word(error.get("message")).or_else(|| title.clone());
+    [
+        ("StatusDescription", title),
+        ("ErrorCode", word(error.get("code"))),
+        ("ErrorDescription", details.or(message)),
+    ]
 }
 
 /// What kind of conversation it is charged as: `service`, `utility`, `marketing` or
@@ -150,7 +152,7 @@ fn conversation_type(told: &Value) -> Option<&'static str> {
     }
 }
 
-/// The contact that is this person; the only one, if it does not say who it is.
+/// The contact that is this person.
 fn contact<'a>(value: &'a Value, number: Option<&str>, user_id: Option<&str>) -> Option<&'a Value> {
     let is = |contact: &&Value, field: &str, who: Option<&str>| {
         who.is_some() && word(contact.get(field)).as_deref() == who
