@@ -54,6 +54,8 @@ pub struct PassOn {
     book: Mutex<Settled>,
     poster: Poster,
     bell: Notify,
+    /// Held while cursors are kept, so that an older one does not come behind a newer one.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 /// The book, and the directory that it was settled by.
@@ -87,6 +89,7 @@ impl PassOn {
             book: Mutex::default(),
             poster: Poster::new(Guard::new(settings.networks.clone(), settings.http)),
             bell: Notify::new(),
+            keeping: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -181,6 +184,7 @@ impl PassOn {
 
     /// Has what has changed be on disk.
     async fn keep(&self) {
+        let _alone = self.keeping.lock().await;
         let (forgotten, dirty) = {
             let mut settled = self.lock();
             let mut dirty = settled.book.dirty();
