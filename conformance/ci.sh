@@ -3,8 +3,8 @@
 # plain key and with a temporary one, the programs of docs/guide/sdk.md, exports of it in DuckDB.
 # Against `twoticks emulate` with fixtures.json loaded and its clock turned: the suites again. Then
 # the examples of docs/guide/testing.md, sends, webhooks and metrics of two tenants against a model,
-# and under every chaos profile against the emulator's book; clients of the Graph API, and the setup
-# page in a browser, last.
+# receipts and webhooks that are passed on, metrics under every chaos profile against the emulator's
+# book; clients of the Graph API, and the setup page in a browser, last.
 #   conformance/ci.sh            (builds the release program if it is not there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -69,6 +69,9 @@ PROGRAM="$PROGRAM" conformance/testing.sh
 
 echo "== sends, webhooks and metrics of two tenants"
 $python conformance/py/check_counts.py --program "$PROGRAM" --folder "$folder/counts"
+
+echo "== receipts and webhooks, passed on"
+$python conformance/py/check_pass_on.py --program "$PROGRAM"
 
 echo "== metrics under every chaos profile"
 $python conformance/py/check_chaos.py --program "$PROGRAM" --messages 600

@@ -197,6 +197,7 @@ impl Fixtures {
             }
         }
         app.directory.change(changes).await?;
+        app.pass_on.changed(app).await;
         for (channel, tells) in tell.links {
             whatsapp.tell_links(&channel, tells);
         }

@@ -55,6 +55,9 @@ impl Ledger for Renewable<dyn Ledger> {
     async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
         self.now().entries(from, most).await
     }
+    fn newest(&self) -> Position {
+        self.now().newest()
+    }
     async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
         self.now().group(channel, group).await
     }

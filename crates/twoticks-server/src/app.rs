@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twoticks_core::clock::Clock;
+use twoticks_store::cursors::Cursors;
 use twoticks_store::directory::Directory;
 use twoticks_store::error::Error;
 use twoticks_store::figures::Figures;
@@ -15,6 +16,7 @@ use crate::access::Gate;
 use crate::carrier::Carrier;
 use crate::graph::figures::Reader;
 use crate::ingest::InFlight;
+use crate::pass_on::PassOn;
 use crate::rehearsal::Rehearsal;
 use crate::sending::Dispatcher;
 use crate::settings::Settings;
@@ -46,6 +48,8 @@ pub struct App {
     pub dispatcher: Dispatcher,
     /// What WhatsApp counts by itself.
     pub figures: Reader,
+    /// What is passed on of what WhatsApp tells.
+    pub pass_on: PassOn,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
     /// How many webhooks are being taken in.
@@ -80,6 +84,7 @@ impl App {
     pub fn new(settings: Settings, surroundings: Surroundings) -> Self {
         let Surroundings { clock, keys, ledger, directory, carrier } = surroundings;
         let in_flight_max = usize::try_from(settings.limits.in_flight_max).unwrap_or(usize::MAX);
+        let pass_on = PassOn::new(&settings.pass_on, Cursors::in_memory());
         Self {
             settings,
             callers_clock: Arc::clone(&clock),
@@ -90,6 +95,7 @@ impl App {
             carrier,
             dispatcher: Dispatcher::new(Arc::new(Outbox::in_memory())),
             figures: Reader::new(Figures::in_memory()),
+            pass_on,
             gate: Gate::new(in_flight_max),
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),
@@ -109,6 +115,12 @@ impl App {
     #[must_use]
     pub fn comparing(self, figures: Figures) -> Self {
         Self { figures: Reader::new(figures), ..self }
+    }
+
+    /// The same, with how far what is passed on has come kept in `cursors`.
+    #[must_use]
+    pub fn passing_on(self, cursors: Cursors) -> Self {
+        Self { pass_on: PassOn::new(&self.settings.pass_on, cursors), ..self }
     }
 
     /// Records a batch that nobody will bring a second time: while the ledger is busy it waits, at

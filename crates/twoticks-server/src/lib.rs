@@ -19,6 +19,7 @@ pub mod graph;
 mod http;
 pub mod ingest;
 pub mod ops;
+pub mod pass_on;
 mod reconcile;
 pub mod reference;
 pub mod rehearsal;

@@ -17,7 +17,7 @@ use twoticks_store::error::Error;
 use crate::app::App;
 use crate::graph::{figures, notices, pass};
 use crate::reconcile::door;
-use crate::{edge, http, ingest, sending, telemetry, ui};
+use crate::{edge, http, ingest, pass_on, sending, telemetry, ui};
 
 /// All doors, ready to be served.
 pub fn router(app: &Arc<App>) -> Router {
@@ -59,6 +59,8 @@ pub async fn serve(
         app.tasks.spawn(move |stop| notices::keep_reading(reading, stop));
         let comparing = Arc::clone(&app);
         app.tasks.spawn(move |stop| figures::keep_reading(comparing, stop));
+        let passing = Arc::clone(&app);
+        app.tasks.spawn(move |stop| Box::pin(pass_on::run(passing, stop)));
     }
     let failed = tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => None,
@@ -77,6 +79,14 @@ pub async fn serve(
             );
             Some(failed)
         }
+        failed = app.pass_on.failed() => {
+            error!(
+                error = &failed as &dyn std::error::Error,
+                "how far what is passed on has come cannot be kept for good, nothing acknowledged \
+                is lost; the server stops"
+            );
+            Some(failed)
+        }
     };
     drop(listener);
     info!("stopping: no new connections, open requests finish");
@@ -85,6 +95,7 @@ pub async fn serve(
         warn!(run.tasks_left = left, "stopped with {left} tasks unfinished");
     }
     app.dispatcher.close().await;
+    app.pass_on.close().await;
     let closed = app.ledger.close().await;
     match failed {
         Some(failed) => Err(failed),

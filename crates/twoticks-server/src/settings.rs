@@ -4,6 +4,8 @@
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::pass_on::guard::Networks;
+
 /// Everything that can be set about the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub retention: Retention,
     /// WhatsApp's Graph API.
     pub graph: Graph,
+    /// What is passed on of what WhatsApp tells.
+    pub pass_on: PassOn,
 }
 
 /// What the original leaves open, or does in two ways (docs/compatibility.md).
@@ -143,6 +147,16 @@ pub struct Graph {
     pub figures_hours: u32,
 }
 
+/// What is passed on of what WhatsApp tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassOn {
+    /// Networks that may be posted to although they are not public.
+    pub networks: Networks,
+    /// Whether `http://` will do.
+    pub http: bool,
+}
+
 /// A number with which a server could not work, or could be brought down.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is `{found}`; from {least} to {most} would do")]
@@ -181,7 +195,7 @@ impl Settings {
     /// # Errors
     /// The first number that is out of its bounds.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let Self { cams, limits, retention, graph } = self;
+        let Self { cams, limits, retention, graph, pass_on: _ } = self;
         for (key, found, most) in [
             ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
             ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
@@ -244,6 +258,7 @@ impl Default for Settings {
                 waiting_hours: 24,
                 figures_hours: 6,
             },
+            pass_on: PassOn { networks: Networks::default(), http: false },
         }
     }
 }

@@ -4,6 +4,7 @@
 //! reference page and the test over all series read the list. What always holds: labels come from
 //! bounded sets (operations, codes, doors), never from what a caller wrote.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -72,6 +73,19 @@ pub const SERIES: &[Series] = &[
         "What taken webhooks had in them: events, dead parts, parts with nothing to count, \
          parts of unknown kinds, parts understood partly.",
     ),
+    series(
+        "twoticks_pass_on",
+        "counter",
+        &["form", "outcome"],
+        "Posts to destinations, by form (`status`, `inbound`, `webhooks`) and by `taken`, `failed` (each \
+         try), `given_up` and `skipped` (entries that the journal does not have any more).",
+    ),
+    series(
+        "twoticks_pass_on_waiting",
+        "gauge",
+        &["channel"],
+        "Entries that wait to be passed on, by channel; `*` is all beyond the first 100 channels.",
+    ),
     series("twoticks_panics", "counter", &[], "Requests that ended in a panic; each is a bug."),
     series("twoticks_timeouts", "counter", &[], "Requests that took longer than they may."),
     series("twoticks_connections", "gauge", &[], "Connections that are open."),
@@ -137,6 +151,20 @@ struct Webhook {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Passed {
+    form: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfChannel {
+    channel: String,
+}
+
+/// How many channels have a label of their own.
+const CHANNELS_MAX: usize = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Part {
     door: &'static str,
     part: &'static str,
@@ -151,6 +179,8 @@ pub struct Telemetry {
     call_seconds: Durations,
     webhooks: Family<Webhook, Counter>,
     webhook_parts: Family<Part, Counter>,
+    passed_on: Family<Passed, Counter>,
+    waiting: Family<OfChannel, Gauge>,
     panics: Counter,
     timeouts: Counter,
     connections: Gauge,
@@ -181,6 +211,7 @@ impl Default for Telemetry {
         let call_seconds = Durations::new_with_constructor(durations);
         let webhooks = Family::default();
         let webhook_parts = Family::default();
+        let (passed_on, waiting) = (Family::default(), Family::default());
         let (panics, timeouts) = (Counter::default(), Counter::default());
         let (connections, calls_in_flight) = (Gauge::default(), Gauge::default());
         registry.register("twoticks_calls", help("twoticks_calls"), calls.clone());
@@ -194,6 +225,12 @@ impl Default for Telemetry {
             "twoticks_webhook_parts",
             help("twoticks_webhook_parts"),
             webhook_parts.clone(),
+        );
+        registry.register("twoticks_pass_on", help("twoticks_pass_on"), passed_on.clone());
+        registry.register(
+            "twoticks_pass_on_waiting",
+            help("twoticks_pass_on_waiting"),
+            waiting.clone(),
         );
         registry.register("twoticks_panics", help("twoticks_panics"), panics.clone());
         registry.register("twoticks_timeouts", help("twoticks_timeouts"), timeouts.clone());
@@ -213,6 +250,8 @@ impl Default for Telemetry {
             call_seconds,
             webhooks,
             webhook_parts,
+            passed_on,
+            waiting,
             panics,
             timeouts,
             connections,
@@ -260,6 +299,27 @@ impl Telemetry {
                 let count = u64::try_from(count).unwrap_or(u64::MAX);
                 self.webhook_parts.get_or_create(&Part { door, part }).inc_by(count);
             }
+        }
+    }
+
+    /// Posts ended.
+    pub fn passed_on(&self, form: &'static str, outcome: &'static str, count: u64) {
+        self.passed_on.get_or_create(&Passed { form, outcome }).inc_by(count);
+    }
+
+    /// So many entries wait to be passed on, by channel.
+    pub fn waiting_to_pass_on(&self, waiting: impl IntoIterator<Item = (ChannelId, u64)>) {
+        let mut by_channel: BTreeMap<String, u64> = BTreeMap::new();
+        for (channel, count) in waiting {
+            let is_known = by_channel.contains_key(channel.as_str());
+            let is_own = is_known || by_channel.len() < CHANNELS_MAX;
+            let channel = if is_own { channel.as_str() } else { "*" };
+            *by_channel.entry(channel.to_owned()).or_default() += count;
+        }
+        self.waiting.clear();
+        for (channel, count) in by_channel {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.waiting.get_or_create(&OfChannel { channel }).set(count);
         }
     }
 
@@ -342,6 +402,9 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let stands = app.pass_on.stands(&app).into_iter();
+    let waiting = stands.map(|stand| (stand.to.channel.clone(), stand.open + stand.behind));
+    app.telemetry.waiting_to_pass_on(waiting);
     ([(header::CONTENT_TYPE, kind)], app.telemetry.render(app.ledger.counters())).into_response()
 }
 
@@ -366,6 +429,9 @@ mod tests {
         let telemetry = Telemetry::default();
         telemetry.call("SendChatappMessage", "OK", 0.002);
         telemetry.webhook_taken("whatsapp");
+        telemetry.passed_on("status", "taken", 1);
+        let channel = |index: usize| ChannelId::new(&format!("cams-{index}")).unwrap();
+        telemetry.waiting_to_pass_on((0..=CHANNELS_MAX + 1).map(|index| (channel(index), 1)));
         telemetry.webhook_refused("cams", "path");
         telemetry.webhook_translated("whatsapp", [3, 0, 1, 0, 0]);
         let text = telemetry.render(Counters { events: 7, ..Counters::default() });
@@ -380,6 +446,8 @@ mod tests {
             text.contains(r#"twoticks_calls_total{operation="SendChatappMessage",code="OK"} 1"#)
         );
         assert!(text.contains(r#"twoticks_webhook_parts_total{door="whatsapp",part="event"} 3"#));
+        assert_eq!(text.matches("twoticks_pass_on_waiting{").count(), CHANNELS_MAX + 1);
+        assert!(text.contains("twoticks_pass_on_waiting{channel=\"*\"} 2\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 

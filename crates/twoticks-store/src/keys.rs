@@ -50,6 +50,8 @@ pub enum HashOf {
     AppSecret = 4,
     /// What a caller calls a call, to be known when it is made again.
     Idempotency = 5,
+    /// Where something is passed on to.
+    Destination = 6,
 }
 
 /// Why a key cannot be had, or does not open something.

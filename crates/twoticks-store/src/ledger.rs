@@ -63,6 +63,9 @@ pub trait Ledger: Send + Sync {
     /// empty list is the end; otherwise go on behind the last.
     async fn entries(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error>;
 
+    /// The position of the last entry that has a receipt; 0 if there is none.
+    fn newest(&self) -> Position;
+
     /// The entries of a channel that belong to the group of sends `group` and are kept, in order;
     /// of the first [`GROUP_ENTRIES_MAX`].
     async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error>;

@@ -2,7 +2,8 @@
 //!
 //! Two seams, each with a suite that every backend passes: [`ledger::Ledger`] (events and totals)
 //! and [`directory::Directory`] (accounts, keys, channels, templates); beside them [`outbox`], which
-//! sends wait, and [`figures`], what WhatsApp counted itself. [`embedded`] is the ledger
+//! sends wait, [`figures`], what WhatsApp counted itself, and [`cursors`], how far what is passed on
+//! has come. [`embedded`] is the ledger
 //! of one machine, [`memory`] that of demonstrations and tests. To add a backend, implement the
 //! seam and add a line with `store_suite!` to `suite.rs`. What always holds: what is acknowledged
 //! survives a crash and is counted exactly once; what is stored says its version; secrets and
@@ -10,6 +11,7 @@
 #![warn(missing_docs)]
 
 pub mod backup;
+pub mod cursors;
 mod day;
 mod digest;
 pub mod directory;

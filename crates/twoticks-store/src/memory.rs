@@ -126,6 +126,10 @@ impl Ledger for MemoryLedger {
         Ok(page(inner.entries.iter().skip(skip), most))
     }
 
+    fn newest(&self) -> Position {
+        self.lock().entries.len() as Position
+    }
+
     async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
         let inner = self.lock();
         let of_group = inner.entries.iter().filter(|entry| {

@@ -6,9 +6,11 @@
 
 pub(crate) mod backup;
 pub(crate) mod export;
+mod pass_on;
 mod policy;
 pub(crate) mod reconcile;
 
+pub(crate) use pass_on::{PassOn, Receipts};
 pub(crate) use policy::{Policy, Simulate};
 
 use std::path::PathBuf;
@@ -388,6 +390,9 @@ pub(crate) enum Channel {
         #[arg(value_parser = channel_id)]
         id: ChannelId,
     },
+    /// Passes on what WhatsApp tells: receipts in the form of CAMS, and webhooks as they come.
+    #[command(subcommand)]
+    PassOn(PassOn),
     /// Phone numbers.
     #[command(subcommand)]
     Number(Number),

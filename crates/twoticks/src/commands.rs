@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use twoticks_server::control::channels::{NewChannel, NewTemplate, WhichSecret};
+use twoticks_server::control::pass_on::SigningKey;
 use twoticks_server::control::people::NewSession;
 use twoticks_server::control::policies::{Caller, Simulation};
-use twoticks_server::control::{Command, SecretText, channels, feed, people, policies};
+use twoticks_server::control::{
+    Command, SecretText, channels, feed, pass_on as passing, people, policies,
+};
 use twoticks_server::graph::connect::Connect;
 use twoticks_store::directory::model::StatusSource;
 use twoticks_store::directory::names::Uid;
@@ -124,6 +127,7 @@ pub(crate) fn policy(command: args::Policy) -> Result<Command> {
 pub(crate) fn channel(command: args::Channel) -> Result<Command> {
     use channels::Command as Channels;
     Ok(Command::Channels(match command {
+        args::Channel::PassOn(command) => return pass_on(command),
         args::Channel::Add { of, id, name, waba_id, secrets, statuses } => {
             Channels::Add(NewChannel {
                 account: of.account,
@@ -170,6 +174,46 @@ fn connect(wanted: args::Connect) -> Result<channels::Command> {
         verify_token: secret(secrets.verify_token_file.as_ref())?,
         callback_url,
         marketing_messages,
+    }))
+}
+
+fn pass_on(command: args::PassOn) -> Result<Command> {
+    use passing::Command as PassOn;
+    let key = |made: bool, file: Option<&PathBuf>| {
+        Ok::<_, anyhow::Error>(match (secret(file)?, made) {
+            (Some(key), _) => SigningKey::This(key),
+            (None, true) => SigningKey::New,
+            (None, false) => SigningKey::None,
+        })
+    };
+    Ok(Command::PassOn(match command {
+        args::PassOn::Receipts(args::Receipts {
+            channel,
+            number,
+            status_url,
+            inbound_url,
+            enabled,
+        }) => PassOn::Receipts(passing::Receipts {
+            channel,
+            number,
+            status_url: status_url.map(SecretText),
+            inbound_url: inbound_url.map(SecretText),
+            enabled,
+        }),
+        args::PassOn::ForgetReceipts { channel, number } => {
+            PassOn::ForgetReceipts { channel, number }
+        }
+        args::PassOn::Sign { channel, key_file, off } => {
+            PassOn::Sign { channel, key: key(!off, key_file.as_ref())? }
+        }
+        args::PassOn::Webhooks { channel, url, sign, key_file } => {
+            let key = key(sign, key_file.as_ref())?;
+            PassOn::AddWebhooks { channel, url: SecretText(url), key }
+        }
+        args::PassOn::Remove { channel, to } => {
+            PassOn::RemoveWebhooks { channel, to: SecretText(to) }
+        }
+        args::PassOn::List { channel } => PassOn::List { channel },
     }))
 }
 

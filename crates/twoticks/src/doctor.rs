@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use twoticks_core::clock::Clock;
 use twoticks_server::control::socket::Remote;
 use twoticks_server::control::{Command, execute};
-use twoticks_server::control::{channels, feed};
+use twoticks_server::control::{channels, feed, pass_on};
 use twoticks_store::keys::Keys;
 use twoticks_wire::signature::Algorithm;
 use twoticks_wire::signature::sign::{Call, SecretKey, Signer, sign_v1, sign_v3};
@@ -23,6 +23,8 @@ use crate::{output, reach};
 const FREE_KIB_WARN: u64 = 1 << 20;
 /// Less free space than this is a failure, in KiB: a few segments of the journal.
 const FREE_KIB_FAIL: u64 = 256 << 10;
+/// Whatever waits longer to be passed on is a warning, in seconds.
+const LATE_SECONDS: u64 = 60;
 /// A clock before this was never set: 2026-01-01T00:00:00Z, in milliseconds.
 const CLOCK_SET: i64 = 1_767_225_600_000;
 
@@ -72,8 +74,9 @@ pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>, as_json: bool) -
         signatures(clock.as_ref()),
         port(config, is_running).await,
     ];
-    let findings: Vec<Finding> =
+    let mut findings: Vec<Finding> =
         findings.into_iter().chain(connections(config, clock, is_running).await).collect();
+    findings.extend(destinations(folder).await);
     let rows: Vec<_> = findings
         .iter()
         .map(|it| json!({"state": it.state.as_str(), "check": it.check, "detail": it.detail}))
@@ -242,6 +245,36 @@ fn connection(row: &Value) -> Finding {
         return found("connection", State::Ok, detail);
     }
     found("connection", State::Fail, format!("{channel}: {}", problems.join("; ")))
+}
+
+/// Asks a running server how passing on goes: nobody else knows.
+async fn destinations(folder: &Path) -> Vec<Finding> {
+    let Ok(Some(mut remote)) = Remote::connect(folder).await else { return Vec::new() };
+    let list = Command::PassOn(pass_on::Command::List { channel: None });
+    let Ok(rows) = remote.ask(&list, &AtomicU64::new(0)).await else { return Vec::new() };
+    rows.as_array().into_iter().flatten().map(destination).collect()
+}
+
+/// How a destination stands.
+fn destination(row: &Value) -> Finding {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let number = |name: &str| row.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let to = format!("{} of {} to {}", text("form"), text("channel"), text("to"));
+    let (open, late) = (number("open") + number("behind"), number("late_seconds"));
+    let lost = number("given_up") + number("skipped");
+    let mut wrong = Vec::new();
+    if row.get("failing").is_some_and(Value::is_string) {
+        wrong.push(format!("{}, {open} entries wait", text("failing")));
+    } else if late > LATE_SECONDS {
+        wrong.push(format!("{open} entries wait, the oldest for {late} s"));
+    }
+    if lost > 0 {
+        wrong.push(format!("{lost} entries since the start were given up or came too late"));
+    }
+    if wrong.is_empty() {
+        return found("passing on", State::Ok, format!("{to}: {} taken", number("taken")));
+    }
+    found("passing on", State::Warn, format!("{to}: {}", wrong.join("; ")))
 }
 
 fn running() -> Finding {

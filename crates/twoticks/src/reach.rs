@@ -15,6 +15,7 @@ use twoticks_server::app::{App, Surroundings};
 use twoticks_server::carrier::NoCarrier;
 use twoticks_server::control::socket::Remote;
 use twoticks_server::control::{Command, execute_telling};
+use twoticks_store::cursors::{self, Cursors};
 use twoticks_store::directory::Directory;
 use twoticks_store::directory::file::FileDirectory;
 use twoticks_store::embedded::retention::Retention;
@@ -120,11 +121,15 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<A
 /// As [`open`].
 pub(crate) async fn open_to_serve(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<App>> {
     let stores = stores(config, Some(retention(config, Arc::clone(&clock)))).await?;
-    let folder = config.data.folder.join(outbox::FOLDER);
-    let opened = tokio::task::spawn_blocking(move || Outbox::open(&folder)).await;
-    let outbox =
-        opened.context("opening the outbox panicked")?.context("cannot open the outbox")?;
-    Ok(Arc::new(app(config, clock, stores).keeping(outbox)))
+    let folder = config.data.folder.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let outbox =
+            Outbox::open(&folder.join(outbox::FOLDER)).context("cannot open the outbox")?;
+        let cursors = Cursors::open(&folder.join(cursors::FOLDER));
+        anyhow::Ok((outbox, cursors.context("cannot open how far what is passed on has come")?))
+    });
+    let (outbox, cursors) = opened.await.context("opening the outbox panicked")??;
+    Ok(Arc::new(app(config, clock, stores).keeping(outbox).passing_on(cursors)))
 }
 
 /// What the ledger may take of memory.

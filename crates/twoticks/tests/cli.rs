@@ -17,6 +17,8 @@ mod export;
 mod failed_sync;
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/pass_on.rs"]
+mod pass_on;
 #[path = "cli/ready.rs"]
 mod ready;
 #[path = "cli/reconcile.rs"]

@@ -270,6 +270,7 @@ async fn put_number(
     let number = Number { phone_number, phone_number_id, channel, graph };
     let shown = shown_number(&number);
     app.directory.change(vec![Change::PutNumber(number)]).await?;
+    app.pass_on.changed(app).await;
     Ok(shown)
 }
 

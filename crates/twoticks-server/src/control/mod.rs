@@ -10,6 +10,7 @@ pub mod backup;
 pub mod channels;
 pub mod export;
 pub mod feed;
+pub mod pass_on;
 pub mod people;
 pub mod policies;
 pub mod reconcile;
@@ -38,6 +39,8 @@ pub enum Command {
     Policies(policies::Command),
     /// Channels, phone numbers, templates.
     Channels(channels::Command),
+    /// What is passed on of what WhatsApp tells.
+    PassOn(pass_on::Command),
     /// Messages, import, replay, verify.
     Data(feed::Command),
     /// Export.
@@ -174,6 +177,7 @@ pub async fn execute_telling(
         Command::People(command) => people::execute(app, command).await,
         Command::Policies(command) => policies::execute(app, command).await,
         Command::Channels(command) => channels::execute(app, command).await,
+        Command::PassOn(command) => pass_on::execute(app, command).await,
         Command::Data(command) => feed::execute(app, command, progress).await,
         Command::Export(request) => export::execute(app, request, progress).await,
         Command::Backup(request) => backup::execute(app, request, progress).await,

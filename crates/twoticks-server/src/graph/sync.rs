@@ -104,6 +104,7 @@ pub(crate) async fn take_over(
     read: Read,
 ) -> Result<(), ControlError> {
     app.directory.change(read.changes).await?;
+    app.pass_on.changed(app).await;
     let now = app.clock.now();
     let known = app.ledger.channel(channel).await?;
     for (template, category) in read.categories {

@@ -292,6 +292,7 @@ async fn record(
         body: body.into(),
     };
     app.ledger.record(batch).await.map_err(Refusal::Ledger)?;
+    app.pass_on.ring();
     notices::hear(app, notices);
     app.telemetry.webhook_taken(door.as_str());
     app.telemetry.webhook_translated(door.as_str(), parts);

@@ -109,7 +109,7 @@ pub async fn dead_letters(
 fn again(app: &App, speaks: Option<Speaks<'_>>, entry: &Entry) -> (Replayed, Option<Batch>) {
     let Entry { position, batch: old } = entry;
     let snapshot = app.directory.snapshot();
-    let channels = channels(&snapshot, &app.keys, old);
+    let channels = signed(&snapshot, &app.keys, old).channels;
     let context = Context {
         snapshot: &snapshot,
         keys: &app.keys,
@@ -144,14 +144,36 @@ fn again(app: &App, speaks: Option<Speaks<'_>>, entry: &Entry) -> (Replayed, Opt
     (replayed, batch)
 }
 
-/// The channels that the entry may speak for today: those that have the secret which let it in,
-/// and the one that it is of.
-fn channels(snapshot: &Snapshot, keys: &Keys, entry: &Batch) -> Vec<ChannelId> {
-    let mut channels: Vec<ChannelId> = entry.channel.iter().cloned().collect();
-    if let Some((WHATSAPP, print)) = entry.origin.split_once('#') {
-        let secrets = snapshot.app_secrets().iter();
-        let signed = secrets.filter(|known| fingerprint(keys, &known.secret).to_string() == print);
-        channels.extend(signed.flat_map(|known| known.channels.iter().cloned()));
+/// What is known today of whoever signed an entry.
+pub(crate) struct Signed {
+    /// The secret that let it in, if that is still there.
+    pub(crate) secret: Option<Secret>,
+    /// The channels that it may speak for: those that have the secret, and the one that it is of.
+    pub(crate) channels: Vec<ChannelId>,
+}
+
+impl Signed {
+    /// The channel that alone has the secret.
+    pub(crate) fn alone(&self) -> Option<&ChannelId> {
+        match self.channels.as_slice() {
+            [channel] => self.secret.as_ref().map(|_| channel),
+            _ => None,
+        }
     }
-    channels
+}
+
+/// Who signed the entry.
+pub(crate) fn signed(snapshot: &Snapshot, keys: &Keys, entry: &Batch) -> Signed {
+    let mut channels: Vec<ChannelId> = entry.channel.iter().cloned().collect();
+    let mut secret = None;
+    if let Some((WHATSAPP, print)) = entry.origin.split_once('#') {
+        let mut secrets = snapshot.app_secrets().iter();
+        let known = secrets.find(|known| fingerprint(keys, &known.secret).to_string() == print);
+        if let Some(known) = known {
+            secret = Some(known.secret.clone());
+            let new = known.channels.iter().filter(|it| entry.channel.as_ref() != Some(*it));
+            channels.extend(new.cloned());
+        }
+    }
+    Signed { secret, channels }
 }

@@ -6,6 +6,7 @@
 //! found in `decode`; `call` does not fail for bad input.
 
 pub(crate) mod arguments;
+mod callbacks;
 mod create_chatapp_template;
 mod delete_chatapp_template;
 mod dispatch;
@@ -21,6 +22,8 @@ mod range;
 mod send_chatapp_mass_message;
 mod send_chatapp_message;
 mod template;
+mod update_account_webhook;
+mod update_phone_webhook;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -48,6 +51,8 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<modify_chatapp_template::Modify>(),
     entry::<delete_chatapp_template::Delete>(),
     entry::<query_chatapp_phone_numbers::Get>(),
+    entry::<update_account_webhook::Update>(),
+    entry::<update_phone_webhook::Update>(),
     entry::<send_chatapp_message::Send>(),
     entry::<send_chatapp_mass_message::Send>(),
 ];

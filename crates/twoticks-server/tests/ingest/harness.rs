@@ -110,6 +110,9 @@ impl Ledger for Moody {
     async fn entries(&self, from: u64, most: usize) -> Result<Vec<Entry>, Error> {
         self.inner.entries(from, most).await
     }
+    fn newest(&self) -> u64 {
+        self.inner.newest()
+    }
     async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
         self.inner.group(channel, group).await
     }

@@ -26,6 +26,7 @@ use twoticks_server::carrier::{Carrier, LocalCarrier};
 use twoticks_server::rehearsal::Rehearsal;
 use twoticks_server::run;
 use twoticks_server::settings::Settings;
+use twoticks_store::cursors::Cursors;
 use twoticks_store::directory::memory::MemoryDirectory;
 use twoticks_store::directory::{Change, Directory};
 use twoticks_store::error::Error;
@@ -65,6 +66,8 @@ pub(crate) struct Made {
     pub(crate) is_demo: bool,
     /// What waits to be sent; in memory if it is not given.
     pub(crate) outbox: Option<Outbox>,
+    /// How far what is passed on has come; in memory if it is not given.
+    pub(crate) cursors: Option<Cursors>,
     /// Made to the directory before it serves.
     pub(crate) changes: Vec<Change>,
 }
@@ -77,6 +80,7 @@ impl Default for Made {
             ledger: Arc::new(MemoryLedger::new()),
             is_demo: false,
             outbox: None,
+            cursors: None,
             changes: Vec::new(),
         }
     }
@@ -140,7 +144,7 @@ impl Server {
     pub(crate) async fn start_with(made: Made) -> Self {
         let log = Log::default();
         let logging = tracing::subscriber::set_default(log.clone());
-        let Made { settings, carrier, ledger, is_demo, outbox, changes } = made;
+        let Made { settings, carrier, ledger, is_demo, outbox, cursors, changes } = made;
         let clock = Arc::new(ManualClock::new(NOON));
         let directory = Arc::new(MemoryDirectory::new());
         directory.change(tenants::everything()).await.unwrap();
@@ -154,8 +158,12 @@ impl Server {
         };
         let rehearsal = is_demo.then(|| Arc::new(Demo) as Arc<dyn Rehearsal>);
         let app = App { rehearsal, ..App::new(settings, surroundings) };
-        let app = Arc::new(match outbox {
+        let app = match outbox {
             Some(outbox) => app.keeping(outbox),
+            None => app,
+        };
+        let app = Arc::new(match cursors {
+            Some(cursors) => app.passing_on(cursors),
             None => app,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -17,6 +17,7 @@ use super::model::{
     TemplateRecord, User,
 };
 use super::names::{AccessKeyId, Name, Uid, UserId};
+use super::pass_on::{PassOn, Step};
 
 /// One thing to do. `Add` is refused if there is one already, `Update` and `Remove` if there is
 /// none; `Put` takes the place of what is there.
@@ -65,6 +66,8 @@ pub enum Change {
     UpdateChannel(Channel),
     /// How a channel is connected, and nothing else of it.
     SetConnection(ChannelId, Option<Connection>),
+    /// Where what WhatsApp tells of a channel is passed on to.
+    PassOn(ChannelId, Step),
     /// Takes a channel away, with its numbers, templates and `IsvCode`s. What it counted stays.
     RemoveChannel(ChannelId),
     /// A number and the channel it is with from now on.
@@ -89,6 +92,7 @@ pub(crate) struct Contents {
     pub(crate) channels: BTreeMap<ChannelId, Arc<Channel>>,
     pub(crate) numbers: BTreeMap<PhoneNumber, Arc<Number>>,
     pub(crate) templates: BTreeMap<(ChannelId, Text, Text), Arc<TemplateRecord>>,
+    pub(crate) pass_on: BTreeMap<ChannelId, Arc<PassOn>>,
 }
 
 impl Contents {
@@ -143,12 +147,10 @@ impl Contents {
                 }
                 None => Err(Refusal::Missing { what: "channel", name: id.to_string() }),
             },
+            Change::PassOn(id, step) => self.pass_on(id, step),
             Change::RemoveChannel(id) => self.remove_channel(&id),
-            Change::PutNumber(it) => {
-                self.numbers.insert(it.phone_number.clone(), Arc::new(it));
-                Ok(())
-            }
-            Change::RemoveNumber(digits) => remove(&mut self.numbers, "phone number", &digits),
+            Change::PutNumber(it) => self.put_number(it),
+            Change::RemoveNumber(digits) => self.remove_number(&digits),
             Change::PutTemplate(it) => {
                 let key = (it.channel.clone(), it.code.clone(), it.language.clone());
                 self.templates.insert(key, Arc::new(it));
@@ -238,7 +240,41 @@ impl Contents {
         self.numbers.retain(|_, number| number.channel != *id);
         self.templates.retain(|(channel, _, _), _| channel != id);
         self.isv_codes.retain(|(_, channel), _| channel != id);
+        self.pass_on.remove(id);
         Ok(())
+    }
+
+    fn put_number(&mut self, number: Number) -> Result<(), Refusal> {
+        self.leave_callbacks(&number.phone_number, Some(&number.channel));
+        self.numbers.insert(number.phone_number.clone(), Arc::new(number));
+        Ok(())
+    }
+
+    fn remove_number(&mut self, digits: &PhoneNumber) -> Result<(), Refusal> {
+        self.leave_callbacks(digits, None);
+        remove(&mut self.numbers, "phone number", digits)
+    }
+
+    fn pass_on(&mut self, id: ChannelId, step: Step) -> Result<(), Refusal> {
+        if !self.channels.contains_key(&id) {
+            return Err(Refusal::Missing { what: "channel", name: id.to_string() });
+        }
+        let mut pass_on = self.pass_on.remove(&id).map(Arc::unwrap_or_clone).unwrap_or_default();
+        pass_on.take(step)?;
+        if !pass_on.is_empty() {
+            self.pass_on.insert(id, Arc::new(pass_on));
+        }
+        Ok(())
+    }
+
+    /// A number that is with `next` from now on has no callbacks of its own elsewhere.
+    fn leave_callbacks(&mut self, number: &PhoneNumber, next: Option<&ChannelId>) {
+        let Some(before) = self.numbers.get(number).map(|known| &known.channel) else { return };
+        if Some(before) != next
+            && let Some(pass_on) = self.pass_on.get_mut(before)
+        {
+            Arc::make_mut(pass_on).of_numbers.remove(number);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mint;
 pub mod model;
 pub mod names;
+pub mod pass_on;
 pub mod snapshot;
 mod stored;
 #[cfg(test)]
@@ -54,6 +55,8 @@ pub const APP_SECRETS_MAX: usize = 64;
 pub const RECEIPTS_SECRET_MIN: usize = 16;
 /// How many phone numbers a channel may have.
 pub const NUMBERS_PER_CHANNEL_MAX: usize = 1_000;
+/// How many further addresses the webhooks of a channel may be passed on to.
+pub const WEBHOOKS_PER_CHANNEL_MAX: usize = 8;
 /// How many templates (in one language each) a channel may have.
 pub const TEMPLATES_PER_CHANNEL_MAX: usize = 6_000;
 /// The longest components of a template, in bytes of JSON.

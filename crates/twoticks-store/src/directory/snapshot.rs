@@ -18,6 +18,7 @@ use super::model::{
     TemplateRecord, User,
 };
 use super::names::{Name, Secret, Uid, UserId};
+use super::pass_on::PassOn;
 use super::{
     ACCOUNTS_MAX, APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, BUTTONS_MAX, CHANNELS_MAX,
     COMPONENTS_BYTES_MAX, KEYS_PER_PRINCIPAL_MAX, NUMBERS_PER_CHANNEL_MAX, POLICIES_ATTACHED_MAX,
@@ -131,6 +132,7 @@ impl Snapshot {
         snapshot.take_channels(&contents)?;
         snapshot.take_numbers(&contents)?;
         snapshot.take_templates(&contents)?;
+        contents.pass_on.values().try_for_each(|pass_on| pass_on.check())?;
         snapshot.contents = contents;
         Ok(snapshot)
     }
@@ -260,6 +262,17 @@ impl Snapshot {
     #[must_use]
     pub fn channels_of(&self, account: &Uid) -> &[Arc<Channel>] {
         self.channels.get(account).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where what WhatsApp tells of a channel is passed on to, if it is.
+    #[must_use]
+    pub fn pass_on(&self, channel: &ChannelId) -> Option<&Arc<PassOn>> {
+        self.contents.pass_on.get(channel)
+    }
+
+    /// Every channel of which something is passed on.
+    pub fn all_pass_on(&self) -> impl Iterator<Item = (&ChannelId, &Arc<PassOn>)> {
+        self.contents.pass_on.iter()
     }
 
     /// The only channel of this account, if it has exactly one.

@@ -19,6 +19,7 @@ use super::model::{
     TemplateRecord, User,
 };
 use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
+use super::pass_on;
 use crate::keys::Keys;
 
 /// The version that is written.
@@ -52,11 +53,13 @@ struct File {
     isv_codes: Vec<Code>,
     numbers: Vec<Number>,
     templates: Vec<TemplateRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pass_on: Vec<pass_on::Stored>,
 }
 
 /// Base64 of sealed bytes.
 #[derive(Serialize, Deserialize)]
-struct Sealed(String);
+pub(super) struct Sealed(String);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,23 +120,23 @@ struct Code {
 }
 
 /// Where a secret is: seals it in, and opens it only there.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     keys: &'a Keys,
     thing: String,
 }
 
 impl<'a> Place<'a> {
-    fn new(keys: &'a Keys, kind: &str, id: &str) -> Self {
+    pub(super) fn new(keys: &'a Keys, kind: &str, id: &str) -> Self {
         Self { keys, thing: format!("{kind}/{id}") }
     }
 
-    fn seal(&self, field: &str, secret: &Secret) -> Sealed {
+    pub(super) fn seal(&self, field: &str, secret: &Secret) -> Sealed {
         let place = format!("{}/{field}", self.thing);
         let sealed = self.keys.seal(PURPOSE, place.as_bytes(), secret.expose().as_bytes());
         Sealed(STANDARD.encode(sealed))
     }
 
-    fn open(&self, field: &str, sealed: &Sealed) -> Result<Secret, Unreadable> {
+    pub(super) fn open(&self, field: &str, sealed: &Sealed) -> Result<Secret, Unreadable> {
         let place = format!("{}/{field}", self.thing);
         let wrong = || {
             Unreadable::Wrong(format!(
@@ -159,6 +162,7 @@ pub(crate) fn write(contents: &Contents, keys: &Keys) -> Vec<u8> {
         channels,
         numbers,
         templates,
+        pass_on,
     } = contents;
     let file = File {
         version: VERSION,
@@ -171,6 +175,7 @@ pub(crate) fn write(contents: &Contents, keys: &Keys) -> Vec<u8> {
         isv_codes: isv_codes.values().map(|it| stored_code(it, keys)).collect(),
         numbers: numbers.values().map(|it| Number::clone(it)).collect(),
         templates: templates.values().map(|it| TemplateRecord::clone(it)).collect(),
+        pass_on: pass_on.iter().map(|(id, it)| pass_on::stored(id, it, keys)).collect(),
     };
     let mut bytes = serde_json::to_vec_pretty(&file).expect("texts and numbers make JSON");
     bytes.push(b'\n');
@@ -212,6 +217,10 @@ fn changes(file: File, keys: &Keys) -> Result<Vec<Change>, Unreadable> {
     }
     changes.extend(file.numbers.into_iter().map(Change::PutNumber));
     changes.extend(file.templates.into_iter().map(Change::PutTemplate));
+    for stored in file.pass_on {
+        let (channel, all) = pass_on::opened(stored, keys)?;
+        changes.push(Change::PassOn(channel, pass_on::Step::All(all)));
+    }
     Ok(changes)
 }
 

@@ -16,10 +16,11 @@ use super::file::{FILE_NAME, FileDirectory};
 use super::memory::MemoryDirectory;
 use super::model::*;
 use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
+use super::pass_on::{Callbacks, Step, Webhooks};
 use super::snapshot::{OnlyChannel, Principal};
 use super::{
     APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, COMPONENTS_BYTES_MAX, Change, Directory, Error,
-    KEYS_PER_PRINCIPAL_MAX, POLICY_BYTES_MAX, Refusal,
+    KEYS_PER_PRINCIPAL_MAX, POLICY_BYTES_MAX, Refusal, WEBHOOKS_PER_CHANNEL_MAX,
 };
 use crate::keys::Keys;
 
@@ -175,6 +176,26 @@ fn connected() -> Vec<Change> {
         Change::PutNumber(Number { graph: Some(said), ..number }),
         Change::PutTemplate(TemplateRecord { graph: Some(stands), ..template }),
     ]
+}
+
+fn callbacks(url: &str) -> Callbacks {
+    Callbacks { enabled: true, status_url: Some(secret(url)), inbound_url: None }
+}
+
+fn webhooks(url: &str) -> Step {
+    Step::PutWebhooks(Webhooks { url: secret(url), key: Some(secret("a-webhooks-key")) })
+}
+
+/// Where what WhatsApp tells of [`everything`] is passed on to.
+fn passed_on() -> Vec<Change> {
+    let number = PhoneNumber::new("15550783881").unwrap();
+    let steps = [
+        Step::Callbacks(None, Some(callbacks("https://one.example/s?token=a"))),
+        Step::Callbacks(Some(number), Some(callbacks("https://own.example/s?token=b"))),
+        Step::ReceiptsKey(Some(secret("a-receipts-key"))),
+        webhooks("https://inbox.example/?token=c"),
+    ];
+    steps.map(|step| Change::PassOn(channel_id("cams-one"), step)).into()
 }
 
 /// Makes `changes` and expects them to be refused, and nothing to have changed.
@@ -338,6 +359,52 @@ async fn names_are_unique(directory: &dyn Directory) {
     assert!(matches!(refusal, Refusal::Invalid { .. }), "{refusal}");
 }
 
+async fn a_number_has_callbacks_of_its_own_or_of_its_channel(directory: &dyn Directory) {
+    directory.change(everything()).await.unwrap();
+    directory.change(passed_on()).await.unwrap();
+    let (one, far) = (channel_id("cams-one"), channel_id("cams-far"));
+    let (own, other) =
+        (PhoneNumber::new("15550783881").unwrap(), PhoneNumber::new("1555").unwrap());
+    let of = |directory: &dyn Directory, number| {
+        let snapshot = directory.snapshot();
+        let url = snapshot.pass_on(&one).unwrap().callbacks_of(number).status_url.unwrap();
+        url.expose().to_owned()
+    };
+    assert_eq!(of(directory, &own), "https://own.example/s?token=b");
+    assert_eq!(of(directory, &other), "https://one.example/s?token=a");
+    assert_eq!(directory.snapshot().all_pass_on().count(), 1);
+    // Each address once: the second time it is another key.
+    directory
+        .change(vec![Change::PassOn(one.clone(), webhooks("https://inbox.example/?token=c"))])
+        .await
+        .unwrap();
+    assert_eq!(directory.snapshot().pass_on(&one).unwrap().webhooks.len(), 1);
+    // A number that leaves the channel leaves them behind, also when it comes back.
+    for channel in ["cams-far", "cams-one"] {
+        let moved = Change::PutNumber(number("15550783881", "106540352242922", channel));
+        directory.change(vec![moved]).await.unwrap();
+    }
+    assert_eq!(of(directory, &own), "https://one.example/s?token=a");
+    let gone = || Step::Callbacks(Some(own.clone()), None);
+    for step in [gone(), Step::RemoveWebhooks(secret("https://nobody.example/?token=c"))] {
+        let refusal = refused(directory, vec![Change::PassOn(one.clone(), step)]).await;
+        assert!(matches!(refusal, Refusal::Missing { .. }), "{refusal}");
+        assert!(!refusal.to_string().contains("token"), "{refusal}");
+    }
+    let step = Step::ReceiptsKey(None);
+    let refusal = refused(directory, vec![Change::PassOn(channel_id("cams-no"), step)]).await;
+    assert!(matches!(refusal, Refusal::Missing { .. }), "{refusal}");
+    let many = |count: usize| -> Vec<Change> {
+        let url = |index| webhooks(&format!("https://{index}.example/"));
+        (0..count).map(|index| Change::PassOn(far.clone(), url(index))).collect()
+    };
+    directory.change(many(WEBHOOKS_PER_CHANNEL_MAX)).await.unwrap();
+    let refusal = refused(directory, many(WEBHOOKS_PER_CHANNEL_MAX + 1)).await;
+    assert!(matches!(refusal, Refusal::Limit { .. }), "{refusal}");
+    directory.change(vec![Change::RemoveChannel(one.clone())]).await.unwrap();
+    assert_eq!(directory.snapshot().pass_on(&one), None);
+}
+
 async fn what_is_in_use_stays(directory: &dyn Directory) {
     directory.change(everything()).await.unwrap();
     for change in [
@@ -469,6 +536,7 @@ async fn all(make: impl Fn() -> (Box<dyn Directory>, Option<tempfile::TempDir>))
         an_account_with_several_channels_has_to_name_one,
         what_it_refers_to_has_to_be_there,
         names_are_unique,
+        a_number_has_callbacks_of_its_own_or_of_its_channel,
         what_is_in_use_stays,
         limits_hold_at_the_edge,
         changes_made_together_happen_all_or_not_at_all,

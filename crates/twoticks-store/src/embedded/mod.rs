@@ -357,6 +357,10 @@ impl Ledger for Embedded {
         }
     }
 
+    fn newest(&self) -> Position {
+        self.kept.journal.acknowledged()
+    }
+
     async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
         if group.len() > crate::ledger::GROUP_BYTES_MAX {
             return Ok(Vec::new());

@@ -5,6 +5,8 @@
 //! holds: each report stands alone, texts may be numbers and numbers texts, blanks around a key
 //! (the documentation's own sample has `"Timestamp "`) are not part of it.
 
+pub mod tell;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

@@ -61,7 +61,7 @@ impl Emulated {
         (text("access_key_id"), text("access_key_secret"))
     }
 
-    fn call(&mut self, action: &str, form: &[(&str, &str)]) -> Value {
+    pub(super) fn call(&mut self, action: &str, form: &[(&str, &str)]) -> Value {
         self.calls += 1;
         let (id, secret) = self.key();
         let mut caller = Caller::new(&id, &secret, &self.calls.to_string());
@@ -76,7 +76,7 @@ impl Emulated {
     }
 
     /// Sends a message that is read; its id.
-    fn send(&mut self) -> String {
+    pub(super) fn send(&mut self) -> String {
         self.post("config?outcome=read", "");
         let form = [
             ("ChannelType", "whatsapp"),

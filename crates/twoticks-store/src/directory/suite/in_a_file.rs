@@ -14,6 +14,7 @@ async fn what_was_changed_is_there_after_a_restart() {
     let directory = open(folder.path());
     directory.change(everything()).await.unwrap();
     directory.change(connected()).await.unwrap();
+    directory.change(passed_on()).await.unwrap();
     let again = open(folder.path());
     assert!(directory.snapshot().contents() == again.snapshot().contents());
     let mode = std::fs::metadata(folder.path().join(FILE_NAME)).unwrap().permissions().mode();
@@ -25,6 +26,7 @@ async fn no_secret_is_readable_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).change(everything()).await.unwrap();
     open(folder.path()).change(connected()).await.unwrap();
+    open(folder.path()).change(passed_on()).await.unwrap();
     let written = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
     for secret in [
         "a-secret-of-a-key",
@@ -35,6 +37,9 @@ async fn no_secret_is_readable_on_disk() {
         "receipts-secret-of-cams-one",
         "isv-code",
         "an-access-token",
+        "token=",
+        "a-receipts-key",
+        "a-webhooks-key",
     ] {
         assert!(!written.contains(secret), "{secret}");
     }

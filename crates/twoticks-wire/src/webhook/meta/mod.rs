@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use signature::{
-    CHALLENGE_MAX, HandshakeRefusal, SECRETS_MAX, SignatureRefusal, handshake, verify,
+    CHALLENGE_MAX, HandshakeRefusal, SECRETS_MAX, SignatureRefusal, handshake, sign, verify,
 };
 pub use view::{PricingView, StatusView, Told};
 

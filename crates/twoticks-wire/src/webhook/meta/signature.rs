@@ -53,6 +53,17 @@ pub fn verify(
         .ok_or(SignatureRefusal::NoneFits)
 }
 
+/// What `X-Hub-Signature-256` is for these bytes and this secret.
+#[must_use]
+pub fn sign(secret: &[u8], raw_body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    mac.update(raw_body);
+    let digest = mac.finalize().into_bytes();
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|half| char::from_digit(u32::from(half), 16).unwrap_or('0'));
+    "sha256=".chars().chain(digits).collect()
+}
+
 fn fits(secret: &[u8], raw_body: &[u8], digest: &[u8; 32]) -> bool {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
     mac.update(raw_body);
