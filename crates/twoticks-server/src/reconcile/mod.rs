@@ -251,9 +251,11 @@ fn rows(
 /// The sums of the days that both sides know; where one side knows none of them, of those that the
 /// other knows.
 fn sums(by_day: &BTreeMap<Day, Pairs>) -> BTreeMap<(Subject, Figure), Row> {
+    /// A sum, and what each side knows alone.
+    type Sum = (Row, [Option<i64>; 2]);
     let plus =
         |sum: &mut Option<i64>, more: i64| *sum = Some(sum.unwrap_or(0).saturating_add(more));
-    let mut sums: BTreeMap<(Subject, Figure), (Row, [Option<i64>; 2])> = BTreeMap::new();
+    let mut sums: BTreeMap<(Subject, Figure), Sum> = BTreeMap::new();
     for (key, (ours, meta)) in by_day.values().flatten() {
         let (sum, [ours_alone, meta_alone]) = sums.entry(key.clone()).or_insert_with(|| {
             let (subject, figure) = key.clone();

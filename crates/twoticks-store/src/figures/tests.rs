@@ -77,9 +77,9 @@ async fn accounts_and_channels_are_kept_apart_and_a_channel_can_be_forgotten() {
             account("../cams-a/\"", "41"),
             account(&"c".repeat(128), "41"),
         ];
-        for (count, account) in (1..).zip(&accounts) {
-            figures.merge(account, told(1, sent(count)), Day(1)).await.unwrap();
-            let standing = Standing { failures: count as u32, ..Standing::default() };
+        for (failures, account) in (1_u32..).zip(&accounts) {
+            figures.merge(account, told(1, sent(failures.into())), Day(1)).await.unwrap();
+            let standing = Standing { failures, ..Standing::default() };
             figures.set_standing(account, standing).await.unwrap();
         }
         for (count, account) in (1..).zip(&accounts) {

@@ -16,6 +16,13 @@ fn both(compared: &Value, of: &str, figure: &str) -> (i64, i64) {
     })
 }
 
+/// Meta's side, figure by figure.
+fn metas(compared: &Value) -> Vec<Value> {
+    let sums = compared["sums"].as_array().unwrap().iter();
+    let told = sums.filter(|row| !row["meta"].is_null());
+    told.map(|row| json!([row["name"], row["figure"], row["meta"]])).collect()
+}
+
 #[test]
 fn both_sides_are_shown_and_kept_over_a_restart_and_in_a_backup() {
     let mut business = Business::new();
@@ -46,18 +53,16 @@ fn both_sides_are_shown_and_kept_over_a_restart_and_in_a_backup() {
     let place = &business.place;
     let mut compared = place.ask(&["reconcile", "--sync"]);
     let mut asked = 0;
-    while both(&compared, "template", "sent") != (3, 3) {
+    let sent = |compared: &Value| ["template", "number"].map(|of| both(compared, of, "sent"));
+    while sent(&compared) != [(3, 3); 2] {
         asked += 1;
         assert!(asked < 500, "{compared}");
         compared = place.ask(&["reconcile", "--sync"]);
     }
     assert_eq!((&compared["insights"], &compared["currency"]), (&json!(true), &json!("USD")));
-    assert_eq!(both(&compared, "number", "sent"), (3, 3), "{compared}");
     let shown = place.run(&["reconcile"]);
     assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{}", shown.out);
     assert!(shown.out.contains("day         what"), "{}", shown.out);
-    let digest = place.ask(&["verify"]);
-    assert_eq!(digest["equal"], true, "{digest}");
 
     // Neither a restart nor a backup loses anything, and asking again changes nothing.
     let (server, _) = business.server.take().unwrap();
@@ -65,14 +70,16 @@ fn both_sides_are_shown_and_kept_over_a_restart_and_in_a_backup() {
     business.emulated.stop();
     let place = &business.place;
     let kept = place.ask(&["reconcile"]);
-    assert_eq!(kept["sums"], compared["sums"]);
+    // Ours may have been told more before the end.
+    assert_eq!(metas(&kept), metas(&compared));
+    let digest = place.ask(&["verify"]);
     let said = place.run(&["reconcile", "--sync"]);
     assert!(said.code == 1 && said.err.contains("cannot be reached"), "{}", said.err);
     place.ask(&["backup", "b", "--with-key"]);
     place.ask(&["restore", "b", "--data-dir", "again"]);
     let restored = place.ask(&["reconcile", "--data-dir", "again"]);
-    assert_eq!(restored["sums"], compared["sums"]);
-    assert_eq!(place.ask(&["verify"])["ledger"]["sha256"], digest["ledger"]["sha256"]);
+    assert_eq!(restored["sums"], kept["sums"]);
+    assert_eq!(place.ask(&["verify"])["ledger"], digest["ledger"]);
     // A file that is damaged is named, and the rest goes on.
     let files = everything_below(&place.path().join("again/meta"));
     let days = files.iter().find(|file| file.extension().is_some_and(|it| it == "days")).unwrap();

@@ -49,8 +49,8 @@ fn both_connected() -> Vec<Change> {
 
 /// Meta's id of a template is the end of its code here, with 9 in front.
 fn with_meta_id(template: TemplateRecord) -> TemplateRecord {
-    let digits = &template.code.as_str()[template.code.as_str().len() - 3..];
-    let meta_id = Some(Text::new(&format!("9{digits}")).unwrap());
+    let number: u64 = template.code.as_str().parse().unwrap();
+    let meta_id = Some(Text::new(&format!("9{:03}", number % 1_000)).unwrap());
     TemplateRecord { meta_id, ..template }
 }
 
