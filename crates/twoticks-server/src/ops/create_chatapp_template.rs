@@ -59,7 +59,7 @@ impl Operation for Create {
         check_template_type(context)?;
         let snapshot = context.app.directory.snapshot();
         let (name, language) = (text(name, "Name")?, text(language, "Language")?);
-        let known = snapshot.template_by_name(context.channel, &name, &language);
+        let known = snapshot.template_by_name(context.channel(), &name, &language);
         if known.is_some_and(|known| !super::list_chatapp_template::is_deleted(known)) {
             return Err(Code::TemplateNameExist.into());
         }
@@ -106,9 +106,9 @@ impl Operation for Create {
             }
         };
         let snapshot = app.directory.snapshot();
-        let sibling = snapshot.templates_of(context.channel).find(|it| it.name == self.name);
+        let sibling = snapshot.templates_of(context.channel()).find(|it| it.name == self.name);
         let record = TemplateRecord {
-            channel: context.channel.clone(),
+            channel: context.channel().clone(),
             code: sibling.map_or_else(|| id.clone(), |it| it.code.clone()),
             language: self.language.clone(),
             name: self.name.clone(),

@@ -36,7 +36,7 @@ impl Operation for Get {
 
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let directory = context.app.directory.snapshot();
-        let numbers = directory.numbers_of(context.channel).iter();
+        let numbers = directory.numbers_of(context.channel()).iter();
         let wanted = numbers.filter(|number| {
             self.status.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(status(number)))
         });

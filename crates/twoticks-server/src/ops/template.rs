@@ -44,7 +44,7 @@ pub(super) struct Connected<'a> {
 pub(super) fn connected<'a>(context: &Context<'a>) -> Result<Option<Connected<'a>>, ApiError> {
     let app = context.app;
     let snapshot = app.directory.snapshot();
-    let channel = snapshot.channel(context.channel);
+    let channel = snapshot.channel(context.channel());
     let connection = channel.and_then(|channel| channel.connection.as_ref());
     let waba_id = channel.and_then(|channel| channel.waba_id.clone());
     match (connection, waba_id) {
@@ -178,12 +178,12 @@ pub(super) fn meant(context: &Context<'_>) -> Result<Vec<Arc<TemplateRecord>>, R
             && language.is_none_or(|language| record.language.as_str() == language)
             && !super::list_chatapp_template::is_deleted(record)
     };
-    Ok(snapshot.templates_of(context.channel).filter(is_meant).cloned().collect())
+    Ok(snapshot.templates_of(context.channel()).filter(is_meant).cloned().collect())
 }
 
 /// Puts what WhatsApp has taken into the directory.
 pub(super) async fn take_over(context: &Context<'_>, read: sync::Read) -> Result<(), ApiError> {
-    let taken = sync::take_over(context.app, context.channel, read).await;
+    let taken = sync::take_over(context.app, context.channel(), read).await;
     // WhatsApp has it: the next reading takes it over.
     taken.map_err(|why| ApiError::caused(Code::InternalError, why))
 }
