@@ -4,6 +4,8 @@
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::outside::guard::Networks;
+
 /// Everything that can be set about the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub retention: Retention,
     /// WhatsApp's Graph API.
     pub graph: Graph,
+    /// What callers have the server fetch.
+    pub outside: Outside,
 }
 
 /// What the original leaves open, or does in two ways (docs/compatibility.md).
@@ -141,6 +145,14 @@ pub struct Graph {
     pub waiting_hours: u32,
 }
 
+/// What callers have the server fetch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outside {
+    /// Networks that may be asked although they are not public.
+    pub networks: Networks,
+}
+
 /// A number with which a server could not work, or could be brought down.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is `{found}`; from {least} to {most} would do")]
@@ -176,7 +188,7 @@ impl Settings {
     /// # Errors
     /// The first number that is out of its bounds.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let Self { cams, limits, retention, graph } = self;
+        let Self { cams, limits, retention, graph, outside: _ } = self;
         for (key, found, most) in [
             ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
             ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
@@ -235,6 +247,7 @@ impl Default for Settings {
                 retry_ms: 1_000,
                 waiting_hours: 24,
             },
+            outside: Outside { networks: Networks::default() },
         }
     }
 }

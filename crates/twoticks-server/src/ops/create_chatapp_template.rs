@@ -65,7 +65,7 @@ impl Operation for Create {
         }
         let allows = params.get("AllowCategoryChange").is_some_and(|it| it == "true");
         Ok(Self {
-            wanted: Wanted::decode(params, category)?,
+            wanted: Wanted::decode(context.app, params, category)?,
             name,
             language,
             category,
@@ -77,7 +77,7 @@ impl Operation for Create {
         let app = context.app;
         let (id, status, category) = match template::connected(context)? {
             Some(connected) => {
-                let mut body = self.wanted.body();
+                let mut body = self.wanted.body(app, &connected).await?;
                 body.insert("name".to_owned(), self.name.as_str().into());
                 body.insert("language".to_owned(), self.language.as_str().into());
                 let category = self.category.as_str().to_ascii_uppercase();
