@@ -10,9 +10,11 @@ mod create_chatapp_template;
 mod delete_chatapp_template;
 mod dispatch;
 mod enable_whatsapp_roi_metric;
+mod exchange;
 mod get_chatapp_phone_number_metric;
 mod get_chatapp_template_detail;
 mod get_chatapp_template_metric;
+mod list_chatapp_message;
 mod list_chatapp_template;
 mod list_instance;
 mod message;
@@ -57,6 +59,7 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<query_instance::Get>(),
     entry::<send_chatapp_message::Send>(),
     entry::<send_chatapp_mass_message::Send>(),
+    entry::<list_chatapp_message::List>(),
 ];
 
 /// One operation: what it is called, what it takes, what it does. `Of` is what its calls are about.

@@ -6,6 +6,7 @@
 
 mod account;
 mod bad_days;
+mod listing;
 mod media;
 mod sends;
 
