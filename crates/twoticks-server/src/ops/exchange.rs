@@ -2,7 +2,7 @@
 //!
 //! Message states know recipients as keyed hashes only; who they are is in the sealed bytes of the
 //! journal, and so is what was said. A group of sends is found by its name, anything else by reading
-//! the journal of the time that is asked for ([`Ledger::accepted`]). How far a message is comes from
+//! the journal of the time that is asked for (`Ledger::accepted`). How far a message is comes from
 //! the ledger's state, at the time of the call. What always holds: of a webhook only those parts are
 //! believed that its signature could speak for.
 
