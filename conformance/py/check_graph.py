@@ -415,6 +415,21 @@ def against_prism():
     server = serve(prism.url)
 
 
+def for_marketing():
+    """Connects the channel anew, which needs a Graph API that answers as one."""
+    global server
+    server.stop()
+    server = serve(URL)
+    cli("channel", "connect", CHANNEL, "--marketing-messages", "true")
+    against_prism()
+
+
+def marketing():
+    passed = prism.asked(send_template)
+    need("/marketing_messages" in prism.text()[prism.read:], "it went to another edge")
+    return passed
+
+
 def refused_by_prism():
     body = {"messaging_product": "whatsapp", "to": to(), "type": "template", "template": {"name": NAME}}
     try:
@@ -461,6 +476,9 @@ else:
     for name, content in FREE:
         S.check(name, lambda n=name, c=content: prism.asked(lambda: send_free(n.split()[0], c)))
     S.check("an answer", lambda: prism.asked(lambda: send_free("text", {"text": "hello"}, context_message_id="wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJCOTY3NDc0NDFDRUI3NTA0Q0UA")))
+    S.check("the channel is set for the Marketing Messages API", for_marketing)
+    S.check("a template by the Marketing Messages API", marketing)
+    S.check("a free-form message goes as before", lambda: prism.asked(lambda: send_free("text", {"text": "hello"})))
     S.check("Prism stops", prism.stop)
 S.check("the server stops in order", lambda: server.stop())
 S.check("verify finds no difference", lambda: need(cli("verify")["equal"], "verify found a difference"))

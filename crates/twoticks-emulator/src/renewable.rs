@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
+use twoticks_core::message::{Message, MessageKey};
 use twoticks_core::query::{Point, Query};
 use twoticks_store::directory::{self, Change, Directory, Snapshot};
 use twoticks_store::embedded::kept::Kept;
 use twoticks_store::error::Error;
 use twoticks_store::journal::Position;
-use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
+use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Look, Looked, Receipt};
 use twoticks_store::scan::{Scan, Scanned};
 
 /// What is used now. A call that has begun ends with what it began with.
@@ -63,6 +64,12 @@ impl Ledger for Renewable<dyn Ledger> {
     }
     async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error> {
         self.now().dead_letters(from, most).await
+    }
+    async fn accepted(&self, look: Look) -> Result<Looked, Error> {
+        self.now().accepted(look).await
+    }
+    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error> {
+        self.now().messages(keys).await
     }
     async fn digest(&self) -> Result<Digest, Error> {
         self.now().digest().await

@@ -84,7 +84,7 @@ impl App {
     pub fn new(settings: Settings, surroundings: Surroundings) -> Self {
         let Surroundings { clock, keys, ledger, directory, carrier } = surroundings;
         let in_flight_max = usize::try_from(settings.limits.in_flight_max).unwrap_or(usize::MAX);
-        let pass_on = PassOn::new(&settings.pass_on, Cursors::in_memory());
+        let pass_on = PassOn::new(&settings.outside, Cursors::in_memory());
         Self {
             settings,
             callers_clock: Arc::clone(&clock),
@@ -120,7 +120,7 @@ impl App {
     /// The same, with how far what is passed on has come kept in `cursors`.
     #[must_use]
     pub fn passing_on(self, cursors: Cursors) -> Self {
-        Self { pass_on: PassOn::new(&self.settings.pass_on, cursors), ..self }
+        Self { pass_on: PassOn::new(&self.settings.outside, cursors), ..self }
     }
 
     /// Records a batch that nobody will bring a second time: while the ledger is busy it waits, at

@@ -29,7 +29,7 @@ use twoticks_wire::request::Request as Received;
 use twoticks_wire::signature::{Signed, route};
 
 use crate::access::decision::{self, Call as Asked, Decision};
-use crate::access::isv::{self, IsvCodeUse};
+use crate::access::isv;
 use crate::access::principal::{self, Caller};
 use crate::api_error::ApiError;
 use crate::app::App;
@@ -180,27 +180,30 @@ async fn answer(
     if !decided.is_allowed() {
         return Err(denied(app, &caller, &asked, &decided));
     }
-    let code_use = if entry.needs_isv_code { IsvCodeUse::Checked } else { IsvCodeUse::Ignored };
-    let (space, code) = (params.get("CustSpaceId"), params.get("IsvCode"));
-    let channel =
-        isv::enter(&snapshot, &caller.principal, space, code, code_use).map_err(|refusal| {
-            // The space may be left out where there is one, so what is required is missed first.
-            let missing = entry.parameters.iter().find(|parameter| {
-                parameter.required && arguments::text(&params, parameter.name).is_none()
-            });
-            match (refusal.decision(), missing) {
-                (Some(decision), _) => denied(app, &caller, &asked, &decision),
-                (None, Some(missing)) if refusal == isv::Refusal::SpaceMissing => {
-                    Refusal::missing(missing.name).into()
-                }
-                (None, _) => refusal.told(deny_code(app)).into(),
+    let named = isv::Named {
+        about: entry.about,
+        id: entry.about.parameter().and_then(|name| params.get(name)),
+        isv_code: params.get("IsvCode"),
+        code_use: entry.isv_code,
+    };
+    let reach = isv::enter(&snapshot, &caller.principal, &named).map_err(|refusal| {
+        // The space may be left out where there is one, so what is required is missed first.
+        let missing = entry.parameters.iter().find(|parameter| {
+            parameter.required && arguments::text(&params, parameter.name).is_none()
+        });
+        match (refusal.decision(), &refusal, missing) {
+            (Some(decision), ..) => denied(app, &caller, &asked, &decision),
+            (None, isv::Refusal::SpaceMissing { .. }, Some(missing)) => {
+                Refusal::missing(missing.name).into()
             }
-        })?;
+            (None, ..) => refusal.told(deny_code(app)).into(),
+        }
+    })?;
     let header = whole.headers.iter().find(|(name, _)| name == IDEMPOTENCY_KEY);
     let header = header.and_then(|(_, value)| std::str::from_utf8(value).ok());
     let context = Context {
         app,
-        channel: &channel.id,
+        of: &reach,
         params: &params,
         request_id: &about.request_id,
         now,

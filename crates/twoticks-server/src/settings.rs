@@ -4,7 +4,7 @@
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::pass_on::guard::Networks;
+use crate::outside::guard::Networks;
 
 /// Everything that can be set about the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub struct Settings {
     pub retention: Retention,
     /// WhatsApp's Graph API.
     pub graph: Graph,
-    /// What is passed on of what WhatsApp tells.
-    pub pass_on: PassOn,
+    /// What others have the server reach.
+    pub outside: Outside,
 }
 
 /// What the original leaves open, or does in two ways (docs/compatibility.md).
@@ -147,13 +147,14 @@ pub struct Graph {
     pub figures_hours: u32,
 }
 
-/// What is passed on of what WhatsApp tells.
+/// What others have the server reach: where receipts and webhooks are passed on to, media of
+/// templates.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PassOn {
-    /// Networks that may be posted to although they are not public.
+pub struct Outside {
+    /// Networks that may be reached although they are not public.
     pub networks: Networks,
-    /// Whether `http://` will do.
+    /// Whether something is passed on over `http://`.
     pub http: bool,
 }
 
@@ -195,7 +196,7 @@ impl Settings {
     /// # Errors
     /// The first number that is out of its bounds.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let Self { cams, limits, retention, graph, pass_on: _ } = self;
+        let Self { cams, limits, retention, graph, outside: _ } = self;
         for (key, found, most) in [
             ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
             ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
@@ -258,7 +259,7 @@ impl Default for Settings {
                 waiting_hours: 24,
                 figures_hours: 6,
             },
-            pass_on: PassOn { networks: Networks::default(), http: false },
+            outside: Outside { networks: Networks::default(), http: false },
         }
     }
 }

@@ -138,6 +138,16 @@ pub(crate) fn decode_work(
     split(folder, position, payload).map(|(header, ..)| header.into())
 }
 
+/// As [`decode_work`], and whether it was imported.
+pub(crate) fn decode_look(
+    folder: &Path,
+    position: Position,
+    payload: &[u8],
+) -> Result<(bool, Work), Error> {
+    let (header, ..) = split(folder, position, payload)?;
+    Ok((header.kind == Kind::Import as u8, header.into()))
+}
+
 /// Whether the body of `payload` was sealed under `keys`; `None` if it has none that can be tried.
 pub(crate) fn opens(keys: &Keys, payload: &[u8]) -> Option<bool> {
     let (_, bytes, sealed) = split(Path::new(""), 0, payload).ok()?;

@@ -13,6 +13,7 @@ use twoticks_core::clock::Time;
 use twoticks_core::event::Event;
 use twoticks_core::fold::Outcome;
 use twoticks_core::ids::ChannelId;
+use twoticks_core::message::{Message, MessageKey};
 use twoticks_core::query::{Point, Query};
 
 use crate::embedded::kept::Kept;
@@ -33,6 +34,15 @@ pub const ENTRIES_MAX: usize = 1_000;
 pub const ENTRIES_BYTES_MAX: usize = 16 << 20;
 /// The most entries of one group that are listed: the first ones.
 pub const GROUP_ENTRIES_MAX: usize = 10_000;
+
+/// The most messages that are asked for at once.
+pub const MESSAGES_MAX: usize = 1_000;
+/// The most entries that one look at a span of time goes through, whosever they are.
+pub const LOOKED_ENTRIES_MAX: usize = if cfg!(test) { 100 } else { 200_000 };
+/// The most bytes that the bodies of what such a look finds have together.
+pub const LOOKED_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+/// How far the clock by which entries are accepted may have been turned back, in milliseconds.
+pub const TURNED_BACK_MAX: i64 = 3_600_000;
 
 /// Keeps events and totals exactly once.
 #[async_trait]
@@ -73,6 +83,19 @@ pub trait Ledger: Send + Sync {
     /// The entries from position `from` on that have dead parts and are resolved by no later
     /// entry; listed as by [`Ledger::entries`].
     async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error>;
+
+    /// The entries that are kept, were accepted from `from` to before `until`, and name that channel
+    /// or have an event of it, in order; what was imported is left out. Not whole beyond
+    /// [`LOOKED_ENTRIES_MAX`] entries of anybody in that time, or [`LOOKED_BYTES_MAX`]. Something
+    /// may be missed after the clock was turned back by more than [`TURNED_BACK_MAX`].
+    async fn accepted(&self, look: Look) -> Result<Looked, Error>;
+
+    /// The states of messages, in the order of `keys`, at most [`MESSAGES_MAX`]; `None` for one of
+    /// which nothing is known (any more). Everything is included that had a receipt before.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], and as the others.
+    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error>;
 
     /// What the fold of all entries up to [`Digest::position`] is, in 32 bytes. Equal rows have
     /// equal digests, whatever the backend and the order of events. Of messages and taps it has
@@ -183,6 +206,40 @@ pub struct Dead {
     pub why: String,
 }
 
+/// A span of time in which entries of a channel are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whose.
+    pub channel: ChannelId,
+    /// From when on.
+    pub from: Time,
+    /// Until before when.
+    pub until: Time,
+}
+
+impl Look {
+    /// Whether something accepted then, with this channel and these events, is looked for.
+    pub(crate) fn wants(
+        &self,
+        accepted: Time,
+        channel: Option<&ChannelId>,
+        events: &[Event],
+    ) -> bool {
+        let is_of = |event: &Event| *event.channel() == self.channel;
+        (self.from..self.until).contains(&accepted)
+            && (channel == Some(&self.channel) || events.iter().any(is_of))
+    }
+}
+
+/// What a look has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Whether these are all; else there are too many in that time.
+    pub is_whole: bool,
+}
+
 /// The promise that an entry is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -273,6 +330,15 @@ impl Counters {
         self.dead += dead;
         self.overflows += overflows;
     }
+}
+
+/// Refuses to look for more messages than are looked for at once.
+pub(crate) fn check_keys(keys: &[MessageKey]) -> Result<(), Error> {
+    if keys.len() > MESSAGES_MAX {
+        let what = "messages in one question";
+        return Err(Error::TooLarge { what, found: keys.len(), limit: MESSAGES_MAX });
+    }
+    Ok(())
 }
 
 /// Refuses what no ledger takes.

@@ -19,8 +19,8 @@ use crate::error::Error;
 use crate::journal::Position;
 use crate::layout;
 use crate::ledger::{
-    Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Ledger,
-    Receipt, check,
+    Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Kind,
+    LOOKED_BYTES_MAX, LOOKED_ENTRIES_MAX, Ledger, Look, Looked, Receipt, check, check_keys,
 };
 use crate::scan::{ROWS_MAX, Row, Scan, Scanned, What};
 
@@ -145,6 +145,32 @@ impl Ledger for MemoryLedger {
             inner.entries.get(usize::try_from(position.checked_sub(1)?).ok()?)
         });
         Ok(page(dead, most))
+    }
+
+    async fn accepted(&self, look: Look) -> Result<Looked, Error> {
+        let inner = self.lock();
+        let mut found = Looked { entries: Vec::new(), is_whole: true };
+        let (mut seen, mut bytes) = (0, 0);
+        for entry in inner.entries.iter().filter(|entry| entry.batch.kind != Kind::Import) {
+            let Batch { accepted, channel, events, body, .. } = &entry.batch;
+            seen += usize::from((look.from..look.until).contains(accepted));
+            let is_wanted = look.wants(*accepted, channel.as_ref(), events);
+            bytes += if is_wanted { body.len() } else { 0 };
+            if seen > LOOKED_ENTRIES_MAX || bytes > LOOKED_BYTES_MAX {
+                found.is_whole = false;
+                break;
+            }
+            found.entries.extend(is_wanted.then(|| entry.clone()));
+        }
+        Ok(found)
+    }
+
+    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error> {
+        check_keys(&keys)?;
+        let Inner { tables, .. } = &*self.lock();
+        let is_live = |row: &&Touched<Message>| Age::of(row.accepted, tables.latest) == Age::Live;
+        let row = |key| tables.messages.get(key).filter(is_live).map(|row| row.row.clone());
+        Ok(keys.iter().map(row).collect())
     }
 
     async fn digest(&self) -> Result<Digest, Error> {

@@ -16,8 +16,8 @@ use twoticks_emulator::renewable::Renewable;
 use twoticks_emulator::tenants::Tenants;
 use twoticks_emulator::whatsapp::{self, WhatsApp};
 use twoticks_server::app::{App, Surroundings};
-use twoticks_server::pass_on::guard::Networks;
-use twoticks_server::settings::{PassOn, Settings};
+use twoticks_server::outside::guard::Networks;
+use twoticks_server::settings::{Outside, Settings};
 use twoticks_server::ui;
 use twoticks_store::directory::Directory;
 use twoticks_store::directory::names::Secret;
@@ -81,7 +81,7 @@ impl World {
         settings.limits.request_seconds_max =
             settings.limits.request_seconds_max.max(TURN_SECONDS_MAX);
         // Whoever tries it has their receivers on this machine.
-        settings.pass_on = PassOn { networks: Networks::all(), http: true };
+        settings.outside = Outside { networks: Networks::all(), http: true };
         let (ledger, directory) =
             (Arc::new(Renewable::new(ledger)), Arc::new(Renewable::new(directory)));
         let clock = Arc::new(TurnedClock::new(Arc::new(SystemClock)));

@@ -88,7 +88,11 @@ pub(super) fn counted(components: &Value) -> Vec<Button> {
 ///
 /// # Errors
 /// What will not do.
-pub(super) fn check(components: &Value, category: Category) -> Result<(), Refusal> {
+pub(super) fn check(
+    components: &Value,
+    category: Category,
+    is_handle: impl Fn(&str) -> bool,
+) -> Result<(), Refusal> {
     let bad = |details: String| Err(Refusal::parameter(details));
     let Some(all) = components.as_array() else {
         return bad("Param components must be an array.".to_owned());
@@ -102,6 +106,12 @@ pub(super) fn check(components: &Value, category: Category) -> Result<(), Refusa
             let types = TYPES.join(", ");
             return bad(format!("Param components[{index}]['type'] must be one of {{{types}}}."));
         }
+    }
+    if let Some(kind) = all.iter().find_map(|it| without_medium(it, &is_handle)) {
+        return bad(format!(
+            "components of type HEADER and format {kind} must have an example with the \
+             header_handle of an upload."
+        ));
     }
     let bodies = all.iter().filter(|it| word(it, "type").is_some_and(is_body)).count();
     if bodies != 1 {
@@ -133,6 +143,15 @@ pub(super) fn check(components: &Value, category: Category) -> Result<(), Refusa
     Ok(())
 }
 
+/// The format of a header that needs a medium and has none.
+fn without_medium(component: &Value, is_handle: impl Fn(&str) -> bool) -> Option<String> {
+    let kind = word(component, "type").filter(|kind| kind.eq_ignore_ascii_case("HEADER"));
+    let format = kind.and(word(component, "format"))?.to_uppercase();
+    let handle = component.pointer("/example/header_handle/0").and_then(Value::as_str);
+    let needs = ["IMAGE", "VIDEO", "DOCUMENT"].contains(&format.as_str());
+    (needs && !handle.is_some_and(is_handle)).then_some(format)
+}
+
 fn is_body(word: &str) -> bool {
     word.eq_ignore_ascii_case("BODY")
 }
@@ -155,6 +174,13 @@ mod tests {
             let button = json!({"type": "QUICK_REPLY", "text": text});
             json!([{"type": "body", "text": "x"}, {"type": "buttons", "buttons": vec![button; count]}])
         };
+        let headed = |example: Value| {
+            json!([
+                {"type": "HEADER", "format": "image", "example": example},
+                {"type": "BODY", "text": "x"},
+            ])
+        };
+        let is_handle = |handle: &str| handle == "4::good";
         for (components, is_good) in [
             (body("x"), true),
             (body(&"x".repeat(BODY_CHARS_MAX)), true),
@@ -169,9 +195,17 @@ mod tests {
             (with(1, &"x".repeat(BUTTON_CHARS_MAX)), true),
             (with(1, &"x".repeat(BUTTON_CHARS_MAX + 1)), false),
             (with(1, ""), false),
+            (headed(json!({"header_handle": ["4::good"]})), true),
+            (headed(json!({"header_handle": ["4::bad"]})), false),
+            (headed(json!({"header_handle": []})), false),
+            (headed(Value::Null), false),
         ] {
-            assert_eq!(check(&components, Category::Marketing).is_ok(), is_good, "{components}");
+            assert_eq!(
+                check(&components, Category::Marketing, is_handle).is_ok(),
+                is_good,
+                "{components}"
+            );
         }
-        assert!(check(&json!([{"type": "BODY"}]), Category::Authentication).is_ok());
+        assert!(check(&json!([{"type": "BODY"}]), Category::Authentication, is_handle).is_ok());
     }
 }

@@ -20,6 +20,7 @@ mod refusal;
 mod subscriptions;
 mod templates;
 mod tokens;
+mod uploads;
 
 use std::io;
 use std::sync::Arc;
@@ -123,6 +124,8 @@ struct Asked {
     path: String,
     place: Place,
     given: Given,
+    /// The bytes of an upload, and what the header `file_offset` says.
+    upload: Option<(Bytes, Option<String>)>,
     token: String,
 }
 
@@ -203,6 +206,12 @@ impl Graph {
         let whatsapp = Arc::clone(&self.emulator.whatsapp);
         let now = whatsapp.clock().now();
         let here = Here { app: Arc::clone(&self.app), whatsapp, snapshot, channel, now };
+        if asked.method == Method::POST && id.starts_with(uploads::SESSION) {
+            return uploads::take(&here, asked);
+        }
+        if *id == app_id(&here.channel) {
+            return app(&here, asked);
+        }
         if here.channel.waba_id.as_ref().is_some_and(|waba_id| waba_id.as_str() == id) {
             return account(&here, asked).await;
         }
@@ -246,6 +255,14 @@ async fn account(here: &Here, asked: &Asked) -> Result<Value, Refusal> {
     }
 }
 
+/// The doors of an app.
+fn app(here: &Here, asked: &Asked) -> Result<Value, Refusal> {
+    match (asked.method.as_str(), asked.place.edge.as_deref()) {
+        ("POST", Some("uploads")) => uploads::begin(here, asked),
+        _ => Err(no_door(asked, "Application")),
+    }
+}
+
 /// The doors of a phone number.
 fn number(here: &Here, asked: &Asked, of: &Arc<Number>) -> Result<Value, Refusal> {
     match (asked.method.as_str(), asked.place.edge.as_deref()) {
@@ -278,10 +295,17 @@ impl Asked {
         let (parts, body) = request.into_parts();
         let host = text_of(&parts.headers, "host").unwrap_or_default().to_owned();
         let kind = text_of(&parts.headers, "content-type").unwrap_or_default().to_owned();
-        let body = axum::body::to_bytes(body, BODY_MAX).await;
+        let is_upload = place.id.starts_with(uploads::SESSION);
+        let most = if is_upload { uploads::BYTES_MAX } else { BODY_MAX };
+        let body = axum::body::to_bytes(body, most).await;
         let body =
-            body.map_err(|_| Refusal::parameter(format!("at most {BODY_MAX} bytes of a body")))?;
-        let mut given = given(parts.uri.query().unwrap_or_default(), &kind, &body)?;
+            body.map_err(|_| Refusal::parameter(format!("at most {most} bytes of a body")))?;
+        let offset = text_of(&parts.headers, "file_offset").map(str::to_owned);
+        let (read, upload) = match is_upload {
+            true => (Bytes::new(), Some((body, offset))),
+            false => (body, None),
+        };
+        let mut given = given(parts.uri.query().unwrap_or_default(), &kind, &read)?;
         let bearer = text_of(&parts.headers, "authorization").and_then(|it| {
             let (scheme, token) = it.split_once(' ')?;
             let is_bearer = scheme.eq_ignore_ascii_case("bearer") || scheme == "OAuth";
@@ -295,6 +319,7 @@ impl Asked {
             path: parts.uri.path().to_owned(),
             place,
             given,
+            upload,
             token: bearer.or(written).unwrap_or_default(),
         })
     }

@@ -15,7 +15,7 @@ use super::components;
 use super::fields::Kind;
 use super::paging::page;
 use super::refusal::Refusal;
-use super::{Asked, Here};
+use super::{Asked, Here, uploads};
 use crate::fixtures::categorise;
 use crate::whatsapp::{Standing, template_id};
 
@@ -128,7 +128,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(asked: &Asked) -> Result<Self, Refusal> {
+    fn read(here: &Here, asked: &Asked) -> Result<Self, Refusal> {
         let given = &asked.given;
         let name = given.text("name").ok_or_else(|| Refusal::missing("name"))?;
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -144,7 +144,7 @@ impl Wanted {
         let category = category(asked)?.ok_or_else(|| Refusal::missing("category"))?;
         let components = given.json("components")?;
         let components = components.ok_or_else(|| Refusal::missing("components"))?;
-        components::check(&components, category)?;
+        components::check(&components, category, |it| uploads::is_handle(&here.channel, it))?;
         let named = match given.text("parameter_format").map(|it| it.to_uppercase()).as_deref() {
             None | Some("POSITIONAL") => false,
             Some("NAMED") => true,
@@ -194,7 +194,7 @@ fn content(here: &Here, components: &Value, named: bool) -> GraphTemplate {
 
 /// Hands a template in.
 pub(super) async fn create(here: &Here, asked: &Asked) -> Result<Value, Refusal> {
-    let Wanted { name, language, category, components, named } = Wanted::read(asked)?;
+    let Wanted { name, language, category, components, named } = Wanted::read(here, asked)?;
     let (snapshot, channel) = (&here.snapshot, &here.channel.id);
     if snapshot.template_by_name(channel, &name, &language).is_some() {
         let text = "Content in this language already exists";
@@ -241,7 +241,11 @@ pub(super) async fn edit(
         return Ok(json!({"success": true}));
     }
     let components = given.unwrap_or_else(|| components::of(of));
-    components::check(&components, category)?;
+    // What it has already is as good as a new one.
+    let known = components::of(of).to_string();
+    let is_known = |it: &str| !it.is_empty() && known.contains(it);
+    let is_handle = |it: &str| uploads::is_handle(&here.channel, it) || is_known(it);
+    components::check(&components, category, is_handle)?;
     let named = of.graph.as_ref().is_some_and(|it| it.named);
     let record = TemplateRecord {
         buttons: components::counted(&components),

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use reqwest::{Client, Method, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use serde_json::Value;
 use twoticks_core::clock::Time;
 use twoticks_store::directory::names::Secret;
@@ -22,6 +23,8 @@ use crate::settings;
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How long opening a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long uploading a medium may take; a call of which it is a part ends before.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(60);
 /// How many pages of a list are read, at the most.
 const PAGES_MAX: usize = 200;
 
@@ -212,6 +215,30 @@ impl Graph {
         self.call(Method::DELETE, token, self.address(path)?, query, None).await
     }
 
+    /// The answer to a POST of bytes to the session of an upload, such as `upload:…?sig=…`.
+    ///
+    /// # Errors
+    /// See [`Graph::get`].
+    pub(crate) async fn put(
+        &self,
+        token: &Secret,
+        session: &str,
+        mime: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Value, CallError> {
+        // Joined as a text: it looks like an address of its own.
+        let address = Url::parse(&format!("{}{session}", self.base));
+        let address = address.map_err(|why| CallError::NotSent(format!("an upload: {why}")))?;
+        let mut authorization = HeaderValue::try_from(format!("OAuth {}", token.expose()))
+            .map_err(|why| CallError::NotSent(format!("the access token: {why}")))?;
+        authorization.set_sensitive(true);
+        let request = self.http.post(address).timeout(UPLOAD_WITHIN);
+        let request = request.header(AUTHORIZATION, authorization).header("file_offset", "0");
+        let request = request.header(CONTENT_TYPE, mime).body(bytes);
+        let (status, body) = self.answer(request).await?;
+        judge(status, &body)
+    }
+
     /// Everything in a list of several pages, in its order.
     ///
     /// # Errors
@@ -270,6 +297,10 @@ impl Graph {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<(u16, Vec<u8>), CallError> {
         let response = request.send().await.map_err(|error| {
             if error.is_connect() || error.is_builder() {
                 CallError::NotSent(words(&error))
@@ -286,7 +317,7 @@ impl Graph {
 }
 
 /// The seconds of Unix time that a `Date` header says.
-fn date(value: &reqwest::header::HeaderValue) -> Option<i64> {
+fn date(value: &HeaderValue) -> Option<i64> {
     let parsed = jiff::fmt::rfc2822::parse(value.to_str().ok()?).ok()?;
     Some(parsed.timestamp().as_second())
 }
@@ -352,7 +383,7 @@ mod tests {
 
     #[test]
     fn the_date_of_an_answer_is_read() {
-        let read = |text: &'static str| date(&reqwest::header::HeaderValue::from_static(text));
+        let read = |text: &'static str| date(&HeaderValue::from_static(text));
         assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(read("yesterday"), None);
     }

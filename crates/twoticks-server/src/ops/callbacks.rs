@@ -64,7 +64,7 @@ pub(super) fn decode(
     let (status_url, inbound_url) = (url("StatusCallbackUrl")?, url("UpCallbackUrl")?);
     let wanted = Wanted { enabled: flag("HttpFlag")?, status_url, inbound_url };
     let snapshot = context.app.directory.snapshot();
-    let of_channel = snapshot.pass_on(context.channel).map(AsRef::as_ref);
+    let of_channel = snapshot.pass_on(context.channel()).map(AsRef::as_ref);
     let callbacks = callbacks::change(of_channel, number.as_ref(), wanted)
         .ok_or_else(|| Refusal::missing("StatusCallbackUrl"))?;
     Ok(Update { number, callbacks })
@@ -74,7 +74,7 @@ impl Update {
     /// Has it be so; durable when it returns, and what is acknowledged from then on is passed on.
     pub(super) async fn make(self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let step = Step::Callbacks(self.number, Some(self.callbacks));
-        let change = Change::PassOn(context.channel.clone(), step);
+        let change = Change::PassOn(context.channel().clone(), step);
         context.app.directory.change(vec![change]).await.map_err(|why| match why {
             directory::Error::Unavailable { .. } => ApiError::caused(Code::ServiceUnavailable, why),
             _ => ApiError::caused(Code::InternalError, why),

@@ -59,13 +59,13 @@ impl Operation for Create {
         check_template_type(context)?;
         let snapshot = context.app.directory.snapshot();
         let (name, language) = (text(name, "Name")?, text(language, "Language")?);
-        let known = snapshot.template_by_name(context.channel, &name, &language);
+        let known = snapshot.template_by_name(context.channel(), &name, &language);
         if known.is_some_and(|known| !super::list_chatapp_template::is_deleted(known)) {
             return Err(Code::TemplateNameExist.into());
         }
         let allows = params.get("AllowCategoryChange").is_some_and(|it| it == "true");
         Ok(Self {
-            wanted: Wanted::decode(params, category)?,
+            wanted: Wanted::decode(context.app, params, category)?,
             name,
             language,
             category,
@@ -77,7 +77,7 @@ impl Operation for Create {
         let app = context.app;
         let (id, status, category) = match template::connected(context)? {
             Some(connected) => {
-                let mut body = self.wanted.body();
+                let mut body = self.wanted.body(app, &connected).await?;
                 body.insert("name".to_owned(), self.name.as_str().into());
                 body.insert("language".to_owned(), self.language.as_str().into());
                 let category = self.category.as_str().to_ascii_uppercase();
@@ -106,9 +106,9 @@ impl Operation for Create {
             }
         };
         let snapshot = app.directory.snapshot();
-        let sibling = snapshot.templates_of(context.channel).find(|it| it.name == self.name);
+        let sibling = snapshot.templates_of(context.channel()).find(|it| it.name == self.name);
         let record = TemplateRecord {
-            channel: context.channel.clone(),
+            channel: context.channel().clone(),
             code: sibling.map_or_else(|| id.clone(), |it| it.code.clone()),
             language: self.language.clone(),
             name: self.name.clone(),

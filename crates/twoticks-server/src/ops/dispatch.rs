@@ -61,7 +61,7 @@ pub(super) struct Dispatched {
 /// # Errors
 /// What the ledger or the outbox says; carrier refusals are in the outcomes.
 pub(super) async fn dispatch(context: &Context<'_>, asked: Asked) -> Result<Dispatched, ApiError> {
-    let (app, channel) = (Arc::clone(context.app), context.channel.clone());
+    let (app, channel) = (Arc::clone(context.app), context.channel().clone());
     let (now, request_id) = (context.now, context.request_id.to_owned());
     let Some(key) = context.idempotency_key else {
         let name = uuid::Uuid::new_v4().simple().to_string();

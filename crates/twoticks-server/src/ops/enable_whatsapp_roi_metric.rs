@@ -24,14 +24,14 @@ impl Operation for Enable {
     /// Of several opt-ins the earliest stands, so a second one changes nothing and is not kept.
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let app = context.app;
-        let known = app.ledger.channel(context.channel).await?.opted_in();
+        let known = app.ledger.channel(context.channel()).await?.opted_in();
         if known.is_none_or(|time| context.now < time) {
-            let event = Event::OptIn { channel: context.channel.clone(), time: context.now };
+            let event = Event::OptIn { channel: context.channel().clone(), time: context.now };
             let batch = Batch {
                 kind: Kind::OptIn,
                 accepted: context.now,
                 origin: Self::NAME.to_owned(),
-                channel: Some(context.channel.clone()),
+                channel: Some(context.channel().clone()),
                 group: None,
                 events: vec![event],
                 dead: Vec::new(),
@@ -40,7 +40,7 @@ impl Operation for Enable {
             };
             app.ledger.record(batch).await?;
         }
-        insights::enable(app, context.channel);
+        insights::enable(app, context.channel());
         Ok(Answer::new())
     }
 }

@@ -77,7 +77,7 @@ impl Get {
         &self,
         context: &Context<'_>,
     ) -> Result<BTreeMap<(Window, PhoneNumber), Totals>, ApiError> {
-        let (app, channel) = (context.app, context.channel);
+        let (app, channel) = (context.app, context.channel());
         let mut rows = BTreeMap::new();
         let Some(opt_in) = app.ledger.channel(channel).await?.opted_in() else { return Ok(rows) };
         let cams = &app.settings.cams;
@@ -109,7 +109,7 @@ impl Get {
     fn numbers(&self, context: &Context<'_>) -> BTreeSet<PhoneNumber> {
         let asked = |number: &PhoneNumber| self.number.as_ref().is_none_or(|one| one == number);
         let directory = context.app.directory.snapshot();
-        let numbers = directory.numbers_of(context.channel).iter();
+        let numbers = directory.numbers_of(context.channel()).iter();
         numbers.map(|number| number.phone_number.clone()).filter(asked).collect()
     }
 }

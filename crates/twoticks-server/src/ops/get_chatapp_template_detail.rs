@@ -53,7 +53,7 @@ impl Operation for Get {
 
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let record = self.0;
-        let history = context.app.ledger.channel(context.channel).await?;
+        let history = context.app.ledger.channel(context.channel()).await?;
         let category = history.category(&record.identity(), context.now);
         let graph = record.graph.as_ref();
         let components = graph.and_then(|graph| serde_json::from_str(&graph.components).ok());

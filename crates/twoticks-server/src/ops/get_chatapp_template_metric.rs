@@ -102,7 +102,7 @@ impl Get {
         &self,
         context: &Context<'_>,
     ) -> Result<BTreeMap<(Window, Template), Totals>, ApiError> {
-        let (app, channel) = (context.app, context.channel);
+        let (app, channel) = (context.app, context.channel());
         let mut rows = BTreeMap::new();
         let history = app.ledger.channel(channel).await?;
         let Some(opt_in) = history.opted_in() else { return Ok(rows) };
@@ -141,7 +141,7 @@ impl Get {
         };
         let directory = context.app.directory.snapshot();
         let marketing =
-            directory.template_languages(context.channel, &self.code).iter().filter(|template| {
+            directory.template_languages(context.channel(), &self.code).iter().filter(|template| {
                 let category = history.category(&template.identity(), context.now);
                 category.unwrap_or(template.category) == Category::Marketing
             });

@@ -111,13 +111,13 @@ impl Operation for List {
     }
 
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
-        let history = context.app.ledger.channel(context.channel).await?;
+        let history = context.app.ledger.channel(context.channel()).await?;
         let directory = context.app.directory.snapshot();
         let category = |record: &TemplateRecord| {
             history.category(&record.identity(), context.now).unwrap_or(record.category)
         };
         let mut found: Vec<&Arc<TemplateRecord>> = directory
-            .templates_of(context.channel)
+            .templates_of(context.channel())
             .filter(|record| self.wants(record, category(record)))
             .collect();
         found.sort_by(|one, other| (&one.code, &one.language).cmp(&(&other.code, &other.language)));

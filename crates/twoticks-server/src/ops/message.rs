@@ -96,7 +96,7 @@ pub(super) fn sender(context: &Context<'_>) -> Result<PhoneNumber, Refusal> {
     }
     let number = PhoneNumber::new(from).map_err(|_| Refusal::from(Code::FromOnlyNumeric))?;
     match context.app.directory.snapshot().number(&number) {
-        Some(known) if known.channel == *context.channel => Ok(number),
+        Some(known) if known.channel == *context.channel() => Ok(number),
         _ => Err(Refusal::invalid("From")),
     }
 }
@@ -110,10 +110,10 @@ pub(super) fn template(context: &Context<'_>) -> Result<Arc<TemplateRecord>, Ref
         let name = name.ok_or(Code::TemplateCodeNotEmpty)?;
         let named = |it: &&Arc<TemplateRecord>| it.name == name;
         let found: Vec<_> =
-            directory.templates_of(context.channel).filter(named).cloned().collect();
+            directory.templates_of(context.channel()).filter(named).cloned().collect();
         return in_language(&found, language.as_ref(), "TemplateName");
     };
-    let found = directory.template_languages(context.channel, &code);
+    let found = directory.template_languages(context.channel(), &code);
     let template = in_language(found, language.as_ref(), "TemplateCode")?;
     if name.is_some_and(|name| name != template.name) {
         return Err(Refusal::invalid("TemplateName"));

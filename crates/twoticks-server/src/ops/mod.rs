@@ -11,13 +11,17 @@ mod create_chatapp_template;
 mod delete_chatapp_template;
 mod dispatch;
 mod enable_whatsapp_roi_metric;
+mod exchange;
 mod get_chatapp_phone_number_metric;
 mod get_chatapp_template_detail;
 mod get_chatapp_template_metric;
+mod list_chatapp_message;
 mod list_chatapp_template;
+mod list_instance;
 mod message;
 mod modify_chatapp_template;
 mod query_chatapp_phone_numbers;
+mod query_instance;
 mod range;
 mod send_chatapp_mass_message;
 mod send_chatapp_message;
@@ -32,8 +36,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use twoticks_core::clock::Time;
 use twoticks_core::ids::ChannelId;
+use twoticks_store::directory::model::Channel;
+use twoticks_wire::code::Code;
 use twoticks_wire::params::Params;
 
+use crate::access::isv::{About, IsvCodeUse, Reach};
 use crate::api_error::ApiError;
 use crate::app::App;
 
@@ -53,12 +60,15 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<query_chatapp_phone_numbers::Get>(),
     entry::<update_account_webhook::Update>(),
     entry::<update_phone_webhook::Update>(),
+    entry_of::<list_instance::List, Channels>(),
+    entry::<query_instance::Get>(),
     entry::<send_chatapp_message::Send>(),
     entry::<send_chatapp_mass_message::Send>(),
+    entry::<list_chatapp_message::List>(),
 ];
 
-/// One operation: what it is called, what it takes, what it does.
-pub trait Operation: Sized + Send {
+/// One operation: what it is called, what it takes, what it does. `Of` is what its calls are about.
+pub trait Operation<Of: Subject = ChannelId>: Sized + Send {
     /// Its name, the action of a request.
     const NAME: &'static str;
     /// What it does, as a sentence.
@@ -69,18 +79,50 @@ pub trait Operation: Sized + Send {
     const RETURNS: &'static [Field];
     /// How many calls a second one user may make.
     const QPS: u32;
+    /// What its calls are about, and by which parameter they say so; fits `Of`.
+    const ABOUT: About = About::Space;
     /// Whether a user who is scoped by the ISV has to show the `IsvCode` of the channel. On the
     /// sends it is deprecated and ignored.
-    const NEEDS_ISV_CODE: bool = true;
+    const ISV_CODE: IsvCodeUse = IsvCodeUse::Checked;
 
     /// Turns the parameters into what is to be done.
     ///
     /// # Errors
     /// What is wrong with them, in the words of the wire.
-    fn decode(context: &Context<'_>) -> Result<Self, ApiError>;
+    fn decode(context: &Context<'_, Of>) -> Result<Self, ApiError>;
 
     /// Does it.
-    fn call(self, context: &Context<'_>) -> impl Future<Output = Result<Answer, ApiError>> + Send;
+    fn call(
+        self,
+        context: &Context<'_, Of>,
+    ) -> impl Future<Output = Result<Answer, ApiError>> + Send;
+}
+
+/// What calls can be about.
+pub trait Subject: Sync + Sized {
+    /// Itself, if that is what a call is about.
+    fn of(reach: &Reach) -> Option<&Self>;
+}
+
+impl Subject for ChannelId {
+    fn of(reach: &Reach) -> Option<&Self> {
+        match reach {
+            Reach::Channel(channel) => Some(&channel.id),
+            Reach::Account(_) => None,
+        }
+    }
+}
+
+/// The channels of an account that the caller may see.
+pub type Channels = Vec<Arc<Channel>>;
+
+impl Subject for Channels {
+    fn of(reach: &Reach) -> Option<&Self> {
+        match reach {
+            Reach::Account(channels) => Some(channels),
+            Reach::Channel(_) => None,
+        }
+    }
 }
 
 /// A parameter, for the reference page.
@@ -111,11 +153,11 @@ pub struct Field {
 pub type Answer = Map<String, Value>;
 
 /// What an operation may know of the call.
-pub struct Context<'a> {
+pub struct Context<'a, Of = ChannelId> {
     /// The server's surroundings.
     pub app: &'a Arc<App>,
-    /// The channel, of the caller's account.
-    pub channel: &'a ChannelId,
+    /// What it is about, of the caller's account.
+    pub of: &'a Of,
     /// The parameters.
     pub params: &'a Params,
     /// The id of the request.
@@ -126,6 +168,13 @@ pub struct Context<'a> {
     /// [`IDEMPOTENCY_KEY`], or the parameter `ClientToken` that other products of the original
     /// have.
     pub idempotency_key: Option<&'a str>,
+}
+
+impl<'a> Context<'a> {
+    /// The channel that the call is about.
+    pub fn channel(&self) -> &'a ChannelId {
+        self.of
+    }
 }
 
 /// The header by which a call that is made again is known.
@@ -147,26 +196,41 @@ pub struct Entry {
     pub returns: &'static [Field],
     /// [`Operation::QPS`].
     pub qps: u32,
-    /// [`Operation::NEEDS_ISV_CODE`].
-    pub needs_isv_code: bool,
+    /// [`Operation::ABOUT`].
+    pub about: About,
+    /// [`Operation::ISV_CODE`].
+    pub isv_code: IsvCodeUse,
     /// Decodes and does it.
-    pub run: for<'a> fn(&'a Context<'a>) -> Answering<'a>,
+    pub run: for<'a> fn(&'a Context<'a, Reach>) -> Answering<'a>,
 }
 
+/// An operation whose calls are about a channel.
 const fn entry<O: Operation>() -> Entry {
+    entry_of::<O, ChannelId>()
+}
+
+const fn entry_of<O: Operation<Of>, Of: Subject>() -> Entry {
     Entry {
         name: O::NAME,
         summary: O::SUMMARY,
         parameters: O::PARAMETERS,
         returns: O::RETURNS,
         qps: O::QPS,
-        needs_isv_code: O::NEEDS_ISV_CODE,
-        run: run::<O>,
+        about: O::ABOUT,
+        isv_code: O::ISV_CODE,
+        run: run::<O, Of>,
     }
 }
 
-fn run<'a, O: Operation>(context: &'a Context<'a>) -> Answering<'a> {
-    Box::pin(async move { O::decode(context)?.call(context).await })
+fn run<'a, O: Operation<Of>, Of: Subject>(context: &'a Context<'a, Reach>) -> Answering<'a> {
+    Box::pin(async move {
+        let Context { app, of, params, request_id, now, idempotency_key } = *context;
+        let of = Of::of(of).ok_or_else(|| {
+            ApiError::caused(Code::InternalError, "the operation is about something else")
+        })?;
+        let context = Context { app, of, params, request_id, now, idempotency_key };
+        O::decode(&context)?.call(&context).await
+    })
 }
 
 /// The operation of that name; names are case-sensitive.
@@ -229,7 +293,7 @@ mod tests {
                 assert!(is_sentence(field.doc), "{name}.{}", field.name);
             }
             assert_eq!(
-                operation.needs_isv_code,
+                operation.isv_code == IsvCodeUse::Checked,
                 operation.parameters.iter().any(|parameter| parameter.doc == ISV_CODE.doc),
                 "{name}",
             );

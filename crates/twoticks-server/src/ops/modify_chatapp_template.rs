@@ -49,7 +49,7 @@ impl Operation for Modify {
         check_template_type(context)?;
         let known = template::meant(context)?.into_iter().next();
         let known = known.ok_or(Code::DetailErrorTemplateNotExist)?;
-        let wanted = Wanted::decode(context.params, known.category)?;
+        let wanted = Wanted::decode(context.app, context.params, known.category)?;
         Ok(Self { known, wanted })
     }
 
@@ -57,7 +57,7 @@ impl Operation for Modify {
         let Self { known, wanted } = self;
         let status = match (template::connected(context)?, &known.meta_id) {
             (Some(connected), Some(id)) => {
-                let body = wanted.body().into();
+                let body = wanted.body(context.app, &connected).await?.into();
                 let asked = connected.graph.post(&connected.token, id.as_str(), &[], Some(&body));
                 asked.await.map_err(|why| template::refused(Code::CreateError, why))?;
                 "PENDING"

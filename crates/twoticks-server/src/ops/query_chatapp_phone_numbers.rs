@@ -40,11 +40,11 @@ impl Operation for Get {
 
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let directory = context.app.directory.snapshot();
-        let numbers = directory.numbers_of(context.channel).iter();
+        let numbers = directory.numbers_of(context.channel()).iter();
         let wanted = numbers.filter(|number| {
             self.status.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(status(number)))
         });
-        let pass_on = directory.pass_on(context.channel);
+        let pass_on = directory.pass_on(context.channel());
         let callbacks = |number: &Number| {
             let of = pass_on.map(|of| of.callbacks_of(&number.phone_number));
             of.filter(|of| of.enabled).unwrap_or_default()

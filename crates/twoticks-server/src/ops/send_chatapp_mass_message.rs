@@ -10,6 +10,7 @@ use super::dispatch::{Asked, Dispatched, dispatch, refused};
 use super::message::{self, check_channel_type, handed_on, recipient, sender};
 use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field};
+use crate::access::isv::IsvCodeUse;
 use crate::api_error::ApiError;
 use crate::carrier::Refused;
 use crate::sending::{Outcome, Recipient};
@@ -52,7 +53,7 @@ impl Operation for Send {
         "The id of the send; the recipients are listed by `twoticks message list --group ID`.",
     )];
     const QPS: u32 = 10;
-    const NEEDS_ISV_CODE: bool = false;
+    const ISV_CODE: IsvCodeUse = IsvCodeUse::Ignored;
 
     fn decode(context: &Context<'_>) -> Result<Self, ApiError> {
         let params = context.params;

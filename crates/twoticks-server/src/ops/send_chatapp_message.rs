@@ -12,6 +12,7 @@ use super::dispatch::{Asked, Dispatched, dispatch, refused};
 use super::message::{self, check_channel_type, handed_on, recipient, sender};
 use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, field, optional};
+use crate::access::isv::IsvCodeUse;
 use crate::api_error::ApiError;
 use crate::sending::Outcome;
 
@@ -81,7 +82,7 @@ impl Operation for Send {
          said it yet, and then `twoticks message list --group ID` has the wamid later.",
     )];
     const QPS: u32 = 250;
-    const NEEDS_ISV_CODE: bool = false;
+    const ISV_CODE: IsvCodeUse = IsvCodeUse::Ignored;
 
     fn decode(context: &Context<'_>) -> Result<Self, ApiError> {
         let params = context.params;

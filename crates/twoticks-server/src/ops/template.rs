@@ -10,14 +10,21 @@ use twoticks_core::ids::Text;
 use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
 use twoticks_store::directory::names::Secret;
 use twoticks_wire::code::{Code, Refusal};
-use twoticks_wire::graph::template::{self, Definition, Unfit};
+use twoticks_wire::graph::template::{self, Definition, Medium, Unfit};
 use twoticks_wire::params::Params;
 
 use super::arguments::{object, text};
 use super::{Context, Parameter, message, optional};
 use crate::api_error::ApiError;
-use crate::graph::{CallError, Graph, sync};
+use crate::app::App;
+use crate::graph::{CallError, Graph, sync, upload};
+use crate::outside;
+use crate::outside::guard::Guard;
 
+/// How many calls have media fetched and uploaded at the same time: each holds one in memory.
+const MEDIA_AT_ONCE_MAX: usize = 2;
+/// How many characters of an address are repeated to whoever named it.
+const SHOWN_CHARS_MAX: usize = 200;
 /// How long a message of a template may be tried, in seconds, whatever its category.
 const TTL_SECONDS: (i64, i64) = (30, 43_200);
 
@@ -38,20 +45,22 @@ pub(super) struct Connected<'a> {
     pub(super) graph: &'a Graph,
     pub(super) waba_id: Text,
     pub(super) token: Secret,
+    pub(super) app_id: Option<Text>,
 }
 
 /// The channel's connection; `None` where nothing is meant in earnest and templates are made here.
 pub(super) fn connected<'a>(context: &Context<'a>) -> Result<Option<Connected<'a>>, ApiError> {
     let app = context.app;
     let snapshot = app.directory.snapshot();
-    let channel = snapshot.channel(context.channel);
+    let channel = snapshot.channel(context.channel());
     let connection = channel.and_then(|channel| channel.connection.as_ref());
     let waba_id = channel.and_then(|channel| channel.waba_id.clone());
     match (connection, waba_id) {
         (Some(connection), Some(waba_id)) => {
             let graph = app.dispatcher.graph(app);
             let graph = graph.map_err(|why| ApiError::caused(Code::ServiceUnavailable, why))?;
-            Ok(Some(Connected { graph, waba_id, token: connection.access_token.clone() }))
+            let (token, app_id) = (connection.access_token.clone(), connection.app_id.clone());
+            Ok(Some(Connected { graph, waba_id, token, app_id }))
         }
         _ if app.rehearsal.is_some() => Ok(None),
         _ => {
@@ -78,7 +87,13 @@ pub(super) fn refused(code: Code, why: CallError) -> ApiError {
 
 /// What a template is to say.
 pub(super) struct Wanted {
+    /// As the Graph API has them, with the addresses of media in place of their handles.
     pub(super) components: Vec<Value>,
+    /// As the caller has them, and the examples.
+    given: (Vec<Value>, Map<String, Value>),
+    category: Category,
+    /// Whether it has a medium that has to be uploaded.
+    has_media: bool,
     pub(super) named: bool,
     /// What a caller calls the variables of links and codes.
     pub(super) button_names: BTreeMap<Text, Text>,
@@ -87,26 +102,20 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// Reads `Components`, `Example` and `MessageSendTtlSeconds`.
-    pub(super) fn decode(params: &Params, category: Category) -> Result<Self, ApiError> {
+    pub(super) fn decode(app: &App, params: &Params, category: Category) -> Result<Self, ApiError> {
         let given = match params.json("Components")? {
             None | Some(Value::Null) => return Err(Refusal::missing("Components").into()),
             Some(Value::Array(given)) => given,
             Some(_) => return Err(Refusal::invalid("Components").into()),
         };
-        if !template::media_urls(&given).is_empty() {
-            let said = "A header with a medium cannot be created here yet; create the template in \
-                        the WhatsApp manager."
-                .to_owned();
-            return Err(Refusal::from(Code::HeaderTypeNotSupport).saying(said).into());
-        }
         let example = object(params, "Example")?.unwrap_or_default();
-        let request = template::Request {
-            category: category.as_str(),
-            components: &given,
-            example: &example,
-            handles: &BTreeMap::new(),
-        };
-        let made = template::to_graph(&request).map_err(|unfit| unfit_refusal(&unfit))?;
+        let media = template::media(&given);
+        let guard = guard(app);
+        for medium in &media {
+            guard.url(medium.url).map_err(|why| refused_medium(medium, &why.to_string()))?;
+        }
+        let addresses = media.iter().map(|it| (it.url.to_owned(), it.url.to_owned())).collect();
+        let made = to_graph(category, &given, &example, &addresses)?;
         let names = made.button_variables.iter().map(|variable| {
             let ours = template::button_variable(variable.card, variable.button);
             (Text::lossy(&ours), Text::lossy(&variable.name))
@@ -122,6 +131,9 @@ impl Wanted {
                 most,
             )?,
             components: made.components,
+            has_media: !media.is_empty(),
+            given: (given, example),
+            category,
         })
     }
 
@@ -138,19 +150,87 @@ impl Wanted {
         }
     }
 
-    /// What WhatsApp is asked with, besides what else there is.
-    pub(super) fn body(&self) -> Map<String, Value> {
+    /// What WhatsApp is asked with, besides what else there is; its media are there before it.
+    pub(super) async fn body(
+        &self,
+        app: &App,
+        connected: &Connected<'_>,
+    ) -> Result<Map<String, Value>, ApiError> {
+        let components = match self.has_media {
+            true => self.with_media(app, connected).await?,
+            false => self.components.clone(),
+        };
         let mut body = Map::new();
-        body.insert("components".to_owned(), self.components.clone().into());
+        body.insert("components".to_owned(), components.into());
         if let Some(seconds) = self.ttl_seconds {
             body.insert("message_send_ttl_seconds".to_owned(), seconds.into());
         }
-        body
+        Ok(body)
+    }
+
+    /// Has the media of headers fetched and uploaded, one after the other.
+    async fn with_media(
+        &self,
+        app: &App,
+        connected: &Connected<'_>,
+    ) -> Result<Vec<Value>, ApiError> {
+        let app_id = connected.app_id.as_ref().ok_or_else(|| {
+            let said = "The app behind the access token is not known, and media are uploaded to \
+                        it; `twoticks channel connect` asks for it once more.";
+            Refusal::from(Code::CreateError).saying(said.to_owned())
+        })?;
+        let _held = app
+            .gate
+            .in_flight
+            .enter("media of templates", MEDIA_AT_ONCE_MAX)
+            .ok_or_else(|| ApiError::from(Code::SystemLimitControl))?;
+        let (given, example) = &self.given;
+        let mut handles = BTreeMap::new();
+        for medium in template::media(given) {
+            if handles.contains_key(medium.url) {
+                continue;
+            }
+            let most = upload::bytes_max(medium.kind);
+            let bytes = outside::fetch(&guard(app), medium.url, most).await;
+            let bytes = bytes.map_err(|why| refused_medium(&medium, &why.to_string()))?;
+            let format = upload::format(medium.kind, &bytes).ok_or_else(|| {
+                let formats = upload::formats(medium.kind);
+                refused_medium(&medium, &format!("what is there is not {formats}"))
+            })?;
+            let of = (app_id.as_str(), &connected.token);
+            let handle = upload::upload(connected.graph, of, format, bytes).await;
+            let handle = handle.map_err(|why| refused(Code::CreateError, why))?;
+            handles.insert(medium.url.to_owned(), handle);
+        }
+        Ok(to_graph(self.category, given, example, &handles)?.components)
     }
 
     pub(super) fn buttons(&self) -> Vec<twoticks_core::event::Button> {
         sync::buttons(&Definition::of(&self.components))
     }
+}
+
+fn to_graph(
+    category: Category,
+    components: &[Value],
+    example: &Map<String, Value>,
+    handles: &BTreeMap<String, String>,
+) -> Result<template::Graph, Refusal> {
+    let category = category.as_str();
+    let request = template::Request { category, components, example, handles };
+    template::to_graph(&request).map_err(|unfit| unfit_refusal(&unfit))
+}
+
+/// Which addresses of media may be asked.
+fn guard(app: &App) -> Guard {
+    Guard::new(app.settings.outside.networks.clone(), true)
+}
+
+/// A medium that cannot be had, in words for whoever named it.
+fn refused_medium(medium: &Medium<'_>, why: &str) -> Refusal {
+    let url: String = medium.url.chars().take(SHOWN_CHARS_MAX).collect();
+    let said = format!("{} (`{url}`: {why})", Code::HeaderTypeNotSupport.message());
+    Refusal::from(Code::HeaderTypeNotSupport).saying(said)
 }
 
 /// What in a template WhatsApp would not take, by the code that fits best.
@@ -178,12 +258,12 @@ pub(super) fn meant(context: &Context<'_>) -> Result<Vec<Arc<TemplateRecord>>, R
             && language.is_none_or(|language| record.language.as_str() == language)
             && !super::list_chatapp_template::is_deleted(record)
     };
-    Ok(snapshot.templates_of(context.channel).filter(is_meant).cloned().collect())
+    Ok(snapshot.templates_of(context.channel()).filter(is_meant).cloned().collect())
 }
 
 /// Puts what WhatsApp has taken into the directory.
 pub(super) async fn take_over(context: &Context<'_>, read: sync::Read) -> Result<(), ApiError> {
-    let taken = sync::take_over(context.app, context.channel, read).await;
+    let taken = sync::take_over(context.app, context.channel(), read).await;
     // WhatsApp has it: the next reading takes it over.
     taken.map_err(|why| ApiError::caused(Code::InternalError, why))
 }

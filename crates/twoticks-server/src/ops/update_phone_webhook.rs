@@ -5,9 +5,8 @@ use twoticks_wire::code::Refusal;
 
 use super::arguments::required;
 use super::callbacks::{self, HTTP_FLAG, QUEUE_FLAG, STATUS_CALLBACK_URL, UP_CALLBACK_URL};
-use super::{
-    Answer, CUST_SPACE_ID, Context, Field, ISV_CODE, Operation, Parameter, required as needed,
-};
+use super::{Answer, CUST_SPACE_ID, Context, Field, Operation, Parameter, required as needed};
+use crate::access::isv::IsvCodeUse;
 use crate::api_error::ApiError;
 
 pub(super) struct Update(callbacks::Update);
@@ -22,10 +21,10 @@ impl Operation for Update {
         HTTP_FLAG,
         QUEUE_FLAG,
         CUST_SPACE_ID,
-        ISV_CODE,
     ];
     const RETURNS: &'static [Field] = &[];
     const QPS: u32 = 10;
+    const ISV_CODE: IsvCodeUse = IsvCodeUse::Issued;
 
     /// A number of another channel is answered as one that does not exist.
     fn decode(context: &Context<'_>) -> Result<Self, ApiError> {
@@ -33,7 +32,7 @@ impl Operation for Update {
         let invalid = || Refusal::invalid("PhoneNumber");
         let number = PhoneNumber::new(given).map_err(|_| invalid())?;
         let snapshot = context.app.directory.snapshot();
-        let known = snapshot.number(&number).filter(|known| known.channel == *context.channel);
+        let known = snapshot.number(&number).filter(|known| known.channel == *context.channel());
         known.ok_or_else(invalid)?;
         callbacks::decode(context, Some(number)).map(Self)
     }

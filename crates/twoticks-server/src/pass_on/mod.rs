@@ -2,7 +2,7 @@
 //!
 //! The journal is the queue: every acknowledged webhook is in it, and each destination has a cursor
 //! ([`book`], kept by `twoticks_store::cursors`). [`run`] reads forward once for all who are equally
-//! far, [`parcels`] says what of an entry goes where, [`post`] posts it, and [`guard`] says where
+//! far, [`parcels`] says what of an entry goes where, [`post`] posts it, and [`guard`](crate::outside::guard) says where
 //! nothing is posted to. What always holds: ingestion waits for none of it and the journal is kept
 //! for none of it; what was accepted while a destination is configured is posted at least once, or
 //! was tried [`book::RETRIES`] and given up, or the journal was trimmed past it, and each of these
@@ -11,7 +11,6 @@
 
 pub mod book;
 pub(crate) mod callbacks;
-pub mod guard;
 pub mod parcels;
 pub mod post;
 
@@ -33,10 +32,10 @@ use twoticks_store::journal::Position;
 use twoticks_store::ledger::Entry;
 
 use self::book::{Book, Due, End, Stand, Turn};
-use self::guard::Guard;
 use self::parcels::{Context, Destination, Since, cut};
 use self::post::{Parcel, Poster};
 use crate::app::App;
+use crate::outside::guard::Guard;
 use crate::settings;
 
 /// How many entries are read at once.
@@ -83,7 +82,7 @@ struct Landed {
 impl PassOn {
     /// Passes on as `settings` allow, going on where `cursors` say.
     #[must_use]
-    pub fn new(settings: &settings::PassOn, cursors: Cursors) -> Self {
+    pub fn new(settings: &settings::Outside, cursors: Cursors) -> Self {
         Self {
             cursors: Arc::new(cursors),
             book: Mutex::default(),

@@ -14,8 +14,8 @@ use serde_json::Value;
 use twoticks_store::directory::names::Secret;
 use twoticks_wire::webhook::meta;
 
-use super::guard::{Guard, Unfit};
 use crate::graph::client::words;
+use crate::outside::guard::{Guard, Unfit};
 
 /// How long a post may take, the answer included: what CAMS waits for.
 pub const WITHIN: Duration = Duration::from_secs(3);
@@ -169,8 +169,8 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::task::JoinSet;
 
-    use super::super::guard::{Lookup, Networks};
     use super::*;
+    use crate::outside::guard::{Lookup, Networks};
 
     /// Names that lead somewhere else each time.
     struct Rebinding(Mutex<Vec<Vec<&'static str>>>);

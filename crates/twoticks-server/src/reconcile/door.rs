@@ -59,10 +59,15 @@ async fn ask(
         return refuse(StatusCode::BAD_REQUEST, why.to_owned());
     };
     let snapshot = app.directory.snapshot();
-    let (space, code) = (asked.channel.as_deref(), asked.isv_code.as_deref());
-    let channel = match isv::enter(&snapshot, &principal, space, code, IsvCodeUse::Checked) {
-        Ok(channel) => channel,
-        Err(isv::Refusal::SpaceMissing) => {
+    let named = isv::Named {
+        about: isv::About::Space,
+        id: asked.channel.as_deref(),
+        isv_code: asked.isv_code.as_deref(),
+        code_use: IsvCodeUse::Checked,
+    };
+    let channel = match isv::enter(&snapshot, &principal, &named) {
+        Ok(isv::Reach::Channel(channel)) => channel,
+        Ok(isv::Reach::Account(_)) | Err(isv::Refusal::SpaceMissing { .. }) => {
             let why = "the account has no channel or several; name one with `channel`";
             return refuse(StatusCode::BAD_REQUEST, why.to_owned());
         }

@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use twoticks_core::clock::{ManualClock, Time};
 use twoticks_core::event::{Button, ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber, Text};
+use twoticks_core::message::{Message, MessageKey};
 use twoticks_core::query::{Point, Query};
 use twoticks_server::app::{App, Surroundings};
 use twoticks_server::carrier::LocalCarrier;
@@ -30,7 +31,7 @@ use twoticks_store::directory::names::{Secret, Uid};
 use twoticks_store::directory::{Change, Directory as _};
 use twoticks_store::error::Error;
 use twoticks_store::keys::{HashOf, Keys};
-use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Receipt};
+use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Look, Looked, Receipt};
 use twoticks_store::memory::MemoryLedger;
 use twoticks_store::scan::{Scan, Scanned};
 
@@ -118,6 +119,12 @@ impl Ledger for Moody {
     }
     async fn dead_letters(&self, from: u64, most: usize) -> Result<Vec<Entry>, Error> {
         self.inner.dead_letters(from, most).await
+    }
+    async fn accepted(&self, look: Look) -> Result<Looked, Error> {
+        self.inner.accepted(look).await
+    }
+    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error> {
+        self.inner.messages(keys).await
     }
     async fn digest(&self) -> Result<Digest, Error> {
         self.inner.digest().await

@@ -11,7 +11,7 @@ use twoticks_core::ids::Text;
 use twoticks_server::control::channels::Command as Channels;
 use twoticks_server::control::pass_on::{Command as PassOn, Receipts, SigningKey};
 use twoticks_server::control::{Command, SecretText, execute};
-use twoticks_server::pass_on::guard::Networks;
+use twoticks_server::outside::guard::Networks;
 use twoticks_server::settings::Settings;
 use twoticks_store::cursors::Cursors;
 use twoticks_store::directory::Change;
@@ -35,8 +35,8 @@ const AT: &str = "1795435200";
 
 fn settings() -> Settings {
     let mut settings = Settings::default();
-    settings.pass_on.networks = Networks::try_from("127.0.0.0/8".to_owned()).unwrap();
-    settings.pass_on.http = true;
+    settings.outside.networks = Networks::try_from("127.0.0.0/8".to_owned()).unwrap();
+    settings.outside.http = true;
     settings
 }
 
@@ -511,7 +511,7 @@ async fn nothing_is_posted_into_the_operators_network() {
     // Put there while it was allowed.
     let changes = vec![webhooks(CHANNEL, &receiver, None)];
     let mut settings = settings();
-    settings.pass_on.networks = Networks::default();
+    settings.outside.networks = Networks::default();
     let server = Server::start_with(Made { settings, changes, ..Made::default() }).await;
     let private = "http://169.254.169.254/latest/meta-data/iam";
     for given in [url.as_str(), private, "http://[::ffff:127.0.0.1]/", "file:///etc/passwd"] {

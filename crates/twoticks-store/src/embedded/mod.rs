@@ -13,6 +13,7 @@ mod cells;
 mod filter;
 pub mod fold;
 pub mod kept;
+mod look;
 pub mod memory;
 mod opening;
 pub(crate) mod pieces;
@@ -41,6 +42,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use twoticks_core::channel::Channel;
 use twoticks_core::ids::ChannelId;
+use twoticks_core::message::{Message, MessageKey};
 use twoticks_core::query::{Point, Query};
 
 use crate::embedded::fold::{Backlog, LEAD_EVENTS_MAX, Note, Order, Permit, Shared};
@@ -59,7 +61,7 @@ use crate::journal::{Journal, Limits, Position};
 use crate::keys::Keys;
 use crate::ledger::{
     Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Ledger,
-    Receipt, check,
+    Look, Looked, Receipt, check, check_keys,
 };
 use crate::lock::FolderLock;
 use crate::scan::{Scan, Scanned};
@@ -380,6 +382,24 @@ impl Ledger for Embedded {
         let positions =
             self.ask(move |young, shared| query::dead(young, shared, from, most)).await?;
         self.read(Positions::These(positions), most).await
+    }
+
+    async fn accepted(&self, look: Look) -> Result<Looked, Error> {
+        let (journal, keys) = (Arc::clone(&self.kept.journal), Arc::clone(&self.kept.keys));
+        let folder = self.kept.folder.join("journal");
+        blocking(move || look::accepted(&journal, &keys, &folder, &look)).await
+    }
+
+    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error> {
+        check_keys(&keys)?;
+        let keys = Arc::new(keys);
+        let asked = Arc::clone(&keys);
+        let young = self.ask(move |young, _| {
+            let rows = asked.iter().map(|key| young.message(key).cloned());
+            Ok((rows.collect(), young.latest))
+        });
+        let (young, latest) = young.await?;
+        self.look(move |shared| look::messages(shared, &keys, young, latest)).await
     }
 
     async fn digest(&self) -> Result<Digest, Error> {

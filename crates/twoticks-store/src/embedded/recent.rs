@@ -131,6 +131,17 @@ impl Recent {
         at(slots, found).map(|slot| &slot.row)
     }
 
+    /// The message's row, if it is here; makes no room for it.
+    pub(crate) fn find(&self, key: &MessageKey) -> Option<&Touched<Message>> {
+        let MessageKey { channel, number, message } = key;
+        let is = |line: &Line| line.number == *number && line.channel == *channel;
+        let hash = hash_of_line(channel, number);
+        let line = *self.by_line.find(hash, |index| at(&self.lines, *index).is_some_and(is))?;
+        let of = At { line, hash: *message };
+        let found = *self.by_key.find(hash_of(of), |index| is_of(&self.slots, *index, of))?;
+        at(&self.slots, found).map(|slot| &slot.row)
+    }
+
     /// Whether the message is here. Reads as much of it as it takes to have all of it at hand.
     pub(crate) fn touch(&self, of: At) -> bool {
         let found = self.by_key.find(hash_of(of), |index| is_of(&self.slots, *index, of));

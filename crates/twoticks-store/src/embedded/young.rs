@@ -182,6 +182,11 @@ impl Young {
         Ok(())
     }
 
+    /// What is young of a message; if nothing is, the tables have all of it.
+    pub(crate) fn message(&self, key: &MessageKey) -> Option<&Touched<Message>> {
+        self.recent.find(key)
+    }
+
     /// Looks at what is known of the next messages, [`AHEAD`] at most: memory is slow to answer
     /// and can be asked for all of them at once. A bit for each, from the lowest, that says that
     /// nothing is known and no table has to be asked.

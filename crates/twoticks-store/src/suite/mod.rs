@@ -2,6 +2,7 @@
 //! [`store_suite`]; one that is missing there is dead code, and clippy fails.
 
 mod fixtures;
+mod look;
 pub(crate) mod model;
 mod scan;
 pub(crate) mod told;
@@ -19,6 +20,7 @@ use twoticks_core::query::Query;
 use twoticks_core::totals::{Atom, Totals};
 use twoticks_core::window::Window;
 
+use self::look::{a_look_finds_what_was_accepted_in_a_span, messages_are_found_by_their_keys};
 use self::model::equals_the_simplest_model;
 use self::scan::{
     a_page_is_bounded, a_scan_gives_every_row_in_the_order_of_keys,
@@ -54,6 +56,8 @@ macro_rules! store_suite {
             a_list_is_bounded_and_can_be_continued
             a_group_lists_its_entries
             dead_letters_are_listed_until_they_are_resolved
+            a_look_finds_what_was_accepted_in_a_span
+            messages_are_found_by_their_keys
             bodies_are_sealed
             everything_is_there_after_reopening
             a_replayed_journal_has_the_same_digest

@@ -72,8 +72,8 @@ fn take(stream: TcpStream, got: &Got) {
 
 fn serve(place: &Place) -> (Running, SocketAddr) {
     let variables = [
-        ("TWOTICKS__PASS_ON__NETWORKS", Path::new("127.0.0.0/8")),
-        ("TWOTICKS__PASS_ON__HTTP", Path::new("true")),
+        ("TWOTICKS__OUTSIDE__NETWORKS", Path::new("127.0.0.0/8")),
+        ("TWOTICKS__OUTSIDE__HTTP", Path::new("true")),
     ];
     let args = ["serve", "--listen", "127.0.0.1:0", "--json"];
     let mut running = place.start_with(&args, &variables);
@@ -178,8 +178,8 @@ fn what_is_passed_on_is_set_without_a_server_and_refused_where_it_must_not_go() 
         place.run(&[&args[..], &["--json"]].concat())
     };
     for (url, why) in [
-        ("https://10.0.0.1/", "pass_on.networks"),
-        ("http://hooks.example.com/", "pass_on.http"),
+        ("https://10.0.0.1/", "outside.networks"),
+        ("http://hooks.example.com/", "outside.http"),
         ("hooks.example.com", "it is no URL"),
     ] {
         let said = pass_on(&["webhooks", "cams-1", url]);

@@ -167,3 +167,53 @@ async fn a_template_that_will_not_do_is_refused() {
     assert_eq!(calling.post(&list, &longest).await["status"], "PENDING");
     calling.stop().await;
 }
+
+#[tokio::test]
+async fn a_medium_is_uploaded_before_a_header_can_have_it() {
+    let calling = Calling::start().await;
+    let debug = format!("/debug_token?input_token={}", calling.token("cams-shop"));
+    let app = calling.get(&debug).await["data"]["app_id"].as_str().unwrap().to_owned();
+    let begin = |length: &str, kind: &str| {
+        format!("/v24.0/{app}/uploads?file_name=a.png&file_length={length}&file_type={kind}")
+    };
+    for (length, kind) in [("0", "image/png"), ("104857601", "image/png"), ("5", "image/gif")] {
+        let (_, code, ..) = calling.refused("POST", &begin(length, kind), &Value::Null).await;
+        assert_eq!(code, 100, "{length} {kind}");
+    }
+    let begun = calling.post(&begin("5", "image/png"), &Value::Null).await;
+    let session = format!("/v24.0/{}", begun["id"].as_str().unwrap());
+    let oauth = format!("OAuth {}", calling.token("cams-shop"));
+    let put = async |target: &str, bytes: &str, headers: &[(&str, &str)]| {
+        let mut all = vec![("authorization", oauth.as_str()), ("content-type", "image/png")];
+        all.extend(headers);
+        let answered = calling.with("POST", target, &json!(bytes), &all).await.unwrap();
+        let said: Value = serde_json::from_slice(&answered.body).unwrap();
+        (answered.status.as_u16(), said)
+    };
+    let first = [("file_offset", "0")];
+    for (target, bytes, headers) in [
+        (session.as_str(), "12345", &[][..]),
+        (&session, "12345", &[("file_offset", "1")]),
+        (&session, "123456", &first),
+        (&format!("{session}0"), "12345", &first),
+        (session.split_once('?').unwrap().0, "12345", &first),
+    ] {
+        assert_eq!(put(target, bytes, headers).await.0, 400, "{target} {bytes} {headers:?}");
+    }
+    let (status, said) = put(&session, "12345", &first).await;
+    assert_eq!(status, 200, "{said}");
+    let list = format!("/v24.0/{SHOP}/message_templates");
+    let with = |handle: &str| {
+        let example = json!({"header_handle": [handle]});
+        let header = json!({"type": "HEADER", "format": "IMAGE", "example": example});
+        let components = json!([header, {"type": "BODY", "text": "Hai"}]);
+        json!({"name": "pic", "language": "id", "category": "MARKETING", "components": components})
+    };
+    let handle = said["h"].as_str().unwrap();
+    let (_, code, _, told) = calling.refused("POST", &list, &with(&format!("{handle}0"))).await;
+    assert!(code == 100 && told.contains("header_handle"), "{told}");
+    let made = calling.post(&list, &with(handle)).await;
+    let node = calling.get(&format!("/{}?fields=components", made["id"].as_str().unwrap())).await;
+    assert_eq!(node["components"][0]["example"]["header_handle"][0], handle);
+    calling.stop().await;
+}

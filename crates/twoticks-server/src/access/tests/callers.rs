@@ -5,10 +5,29 @@ use twoticks_wire::signature::sign::{self, SecretKey, SignedCall, Signer};
 use twoticks_wire::signature::{Algorithm, NONCE_KEPT_MS, Scheme};
 
 use super::super::decision::Reason;
-use super::super::isv::{self, IsvCodeUse, Refusal};
+use super::super::isv::{self, About, IsvCodeUse, Named, Reach, Refusal};
 use super::super::nonce::NonceMemory;
 use super::super::principal::{self, authenticate};
 use super::*;
+
+const MISSING: Refusal = Refusal::SpaceMissing { parameter: "CustSpaceId" };
+
+fn named<'a>(
+    about: About,
+    id: Option<&'a str>,
+    isv_code: Option<&'a str>,
+    code_use: IsvCodeUse,
+) -> Named<'a> {
+    Named { about, id, isv_code, code_use }
+}
+
+fn reached(reach: Reach) -> Vec<String> {
+    let channels = match reach {
+        Reach::Channel(channel) => vec![channel],
+        Reach::Account(channels) => channels,
+    };
+    channels.iter().map(|channel| channel.id.to_string()).collect()
+}
 
 #[test]
 fn a_space_is_its_accounts_and_no_others() {
@@ -30,17 +49,17 @@ fn a_space_is_its_accounts_and_no_others() {
         (&one, "LTAI5t1", Some("cams-far"), Err(Refusal::SpaceForeign)),
         (&one, "LTAI5t1", Some("cams-none"), Err(Refusal::SpaceForeign)),
         (&one, "LTAI5t1", Some("not a space"), Err(Refusal::SpaceForeign)),
-        (&two, "LTAI5t1", None, Err(Refusal::SpaceMissing)),
+        (&two, "LTAI5t1", None, Err(MISSING)),
         (&two, "LTAI5t1", Some("cams-two"), Ok("cams-two")),
         (&one, "LTAI5tfar", None, Err(Refusal::Unsubscribed)),
     ] {
         let principal = snapshot.principal(key).unwrap();
-        let entered = isv::enter(snapshot, &principal, space, None, IsvCodeUse::Checked);
-        let entered = entered.map(|channel| channel.id.to_string());
-        assert_eq!(entered, expected.map(str::to_owned), "{key} {space:?}");
+        let named = named(About::Space, space, None, IsvCodeUse::Checked);
+        let entered = isv::enter(snapshot, &principal, &named).map(reached);
+        assert_eq!(entered, expected.map(|id| vec![id.to_owned()]), "{key} {space:?}");
     }
     let told = |refusal: Refusal| refusal.told(Code::RamPermissionDeny).name().to_owned();
-    assert_eq!(told(Refusal::SpaceMissing), "MissingCustSpaceId");
+    assert_eq!(told(MISSING), "MissingCustSpaceId");
     assert_eq!(told(Refusal::SpaceForeign), "Unknown.ResourceOwnerId");
     assert_eq!(told(Refusal::Unsubscribed), "Product.Unsubscript");
 }
@@ -63,7 +82,7 @@ fn an_isv_scoped_user_needs_the_code_of_its_space() {
     changes.extend(user("2", true, Vec::new()));
     changes.extend([code("cams-one", "code-one"), code("cams-two", "code-two")]);
     let snapshot = snapshot(changes);
-    use IsvCodeUse::{Checked, Ignored};
+    use IsvCodeUse::{Checked, Ignored, Issued};
     let wrong = |channel| Err(Refusal::CodeWrong { channel: ChannelId::new(channel).unwrap() });
     for (key, space, code, code_use, expected) in [
         ("LTAI5t2", "cams-one", Some("code-one"), Checked, Ok(())),
@@ -73,14 +92,31 @@ fn an_isv_scoped_user_needs_the_code_of_its_space() {
         ("LTAI5t2", "cams-bare", Some("code-one"), Checked, wrong("cams-bare")),
         ("LTAI5t2", "cams-bare", None, Ignored, Ok(())),
         ("LTAI5t2", "cams-one", Some("nonsense"), Ignored, Ok(())),
+        ("LTAI5t2", "cams-one", None, Issued, Ok(())),
+        ("LTAI5t2", "cams-bare", Some("code-one"), Issued, wrong("cams-bare")),
+        ("LTAI5t2", "cams-far", None, Issued, Err(Refusal::SpaceForeign)),
         ("LTAI5t2", "cams-far", Some("code-one"), Checked, Err(Refusal::SpaceForeign)),
         ("LTAI5t2", "cams-far", None, Ignored, Err(Refusal::SpaceForeign)),
         ("LTAI5t1", "cams-one", None, Checked, Ok(())),
         ("LTAI5t1", "cams-one", Some("nonsense"), Checked, Ok(())),
     ] {
         let principal = snapshot.principal(key).unwrap();
-        let entered = isv::enter(&snapshot, &principal, Some(space), code, code_use).map(|_| ());
+        let named = named(About::Space, Some(space), code, code_use);
+        let entered = isv::enter(&snapshot, &principal, &named).map(|_| ());
         assert_eq!(entered, expected, "{key} {space} {code:?} {code_use:?}");
+    }
+    // Of the account everybody sees what is theirs; an instance has to be named.
+    for (key, all) in [
+        ("LTAI5t1", vec!["cams-bare", "cams-one", "cams-two"]),
+        ("LTAI5t2", vec!["cams-one", "cams-two"]),
+    ] {
+        let principal = snapshot.principal(key).unwrap();
+        let account = named(About::Account, None, None, Issued);
+        let entered = isv::enter(&snapshot, &principal, &account).map(reached);
+        assert_eq!(entered, Ok(all.into_iter().map(str::to_owned).collect()), "{key}");
+        let unnamed = named(About::Instance, None, None, Issued);
+        let missing = Err(Refusal::SpaceMissing { parameter: "InstanceId" });
+        assert_eq!(isv::enter(&snapshot, &principal, &unnamed), missing);
     }
     let refused = Refusal::CodeWrong { channel: ChannelId::new("cams-one").unwrap() };
     let decision = refused.decision().unwrap();

@@ -7,6 +7,8 @@
 mod account;
 mod bad_days;
 mod figures;
+mod listing;
+mod media;
 mod sends;
 mod setup;
 

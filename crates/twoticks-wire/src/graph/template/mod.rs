@@ -21,7 +21,7 @@ pub use definition::{
     Button, ButtonKind, COMPONENTS_BYTES_MAX, Card, Definition, Header, Link, Unparsed,
 };
 pub use to_cams::{Cams, to_cams};
-pub use to_graph::{ButtonVariable, Graph, Request, media_urls, to_graph};
+pub use to_graph::{ButtonVariable, Graph, Medium, MediumKind, Request, media, to_graph};
 
 use serde_json::{Map, Value};
 

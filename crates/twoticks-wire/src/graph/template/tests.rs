@@ -9,7 +9,7 @@ fn graph_of(category: &str, components: &Value, example: &Value) -> Result<Graph
     let components = components.as_array().unwrap();
     // Every medium is its own handle here.
     let handles: BTreeMap<_, _> =
-        media_urls(components).into_iter().map(|url| (url.to_owned(), url.to_owned())).collect();
+        media(components).iter().map(|it| (it.url.to_owned(), it.url.to_owned())).collect();
     let example = example.as_object().unwrap();
     to_graph(&Request { category, components, example, handles: &handles })
 }
@@ -116,7 +116,7 @@ fn media_need_their_handles() {
         {"Type": "HEADER", "Format": "IMAGE", "Url": url}, {"Type": "BODY", "Text": "Hello"},
     ]);
     let list = components.as_array().unwrap();
-    assert_eq!(media_urls(list), [url]);
+    assert_eq!(media(list), [Medium { kind: MediumKind::Image, url }]);
     let mut handles = BTreeMap::new();
     let example = Map::new();
     let ask = |handles: &BTreeMap<String, String>| {

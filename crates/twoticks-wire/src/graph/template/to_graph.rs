@@ -21,7 +21,7 @@ pub struct Request<'a> {
     pub components: &'a [Value],
     /// `Example`: a text for each variable, by its name.
     pub example: &'a Map<String, Value>,
-    /// The handles of uploaded media, by the addresses that [`media_urls`] gives.
+    /// The handles of uploaded media, by the addresses that [`media`] gives.
     pub handles: &'a BTreeMap<String, String>,
 }
 
@@ -47,10 +47,40 @@ pub struct ButtonVariable {
     pub name: String,
 }
 
-/// The addresses of the media of headers, in order: each has to be uploaded, and its handle
-/// handed to [`to_graph`].
+/// A medium of a header, which has to be uploaded before a template can have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Medium<'a> {
+    /// What it is.
+    pub kind: MediumKind,
+    /// Where it is.
+    pub url: &'a str,
+}
+
+/// The kinds of media that a header can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediumKind {
+    /// A picture.
+    Image,
+    /// A film.
+    Video,
+    /// A document.
+    Document,
+}
+
+impl MediumKind {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "IMAGE" => Some(Self::Image),
+            "VIDEO" => Some(Self::Video),
+            "DOCUMENT" => Some(Self::Document),
+            _ => None,
+        }
+    }
+}
+
+/// The media of headers, in order: each has to be uploaded, and its handle handed to [`to_graph`].
 #[must_use]
-pub fn media_urls(components: &[Value]) -> Vec<&str> {
+pub fn media(components: &[Value]) -> Vec<Medium<'_>> {
     let components = components.iter().filter_map(Value::as_object);
     let with_cards = components.flat_map(|component| {
         let of_cards = objects(component, "Cards").flat_map(|card| objects(card, "CardComponents"));
@@ -58,7 +88,10 @@ pub fn media_urls(components: &[Value]) -> Vec<&str> {
     });
     with_cards
         .filter(|component| is_type(component, "HEADER"))
-        .filter_map(|component| string(component, "Url"))
+        .filter_map(|component| {
+            let kind = MediumKind::parse(&word(component, "Format")?)?;
+            Some(Medium { kind, url: string(component, "Url")? })
+        })
         .collect()
 }
 

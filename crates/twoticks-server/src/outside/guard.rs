@@ -1,6 +1,6 @@
-//! Which addresses may be posted to: none inside the operator's network, unless it is allowed.
+//! Which addresses may be reached: none inside the operator's network, unless it is allowed.
 //!
-//! A URL is looked at when it is put here and before each post, an address when a connection to it
+//! A URL is looked at when it is put here and before each use, an address when a connection to it
 //! is opened: the client resolves names through this and has no other way to, so that a name that
 //! leads elsewhere a moment later leads nowhere. What always holds: what is not known to be the
 //! public internet is not.
@@ -74,7 +74,7 @@ impl From<Networks> for String {
     }
 }
 
-/// Why a URL is not posted to. The words are for whoever put it here; they do not repeat it.
+/// Why a URL is not used. The words are for whoever gave it; they do not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// It is none.
@@ -84,13 +84,13 @@ pub enum Unfit {
     #[error("it is longer than {URL_BYTES_MAX} bytes")]
     TooLong,
     /// Its scheme.
-    #[error("it has to begin with `https://`; `pass_on.http = true` allows `http://`")]
+    #[error("it has to begin with `https://`; `outside.http = true` allows `http://`")]
     Scheme,
     /// A user or a password.
     #[error("it must have no user and no password in it")]
     User,
     /// Where it leads.
-    #[error("it leads into a network that is not public; `pass_on.networks` allows some of them")]
+    #[error("it leads into a network that is not public; `outside.networks` allows some of them")]
     Private,
 }
 
@@ -112,7 +112,7 @@ impl Lookup for System {
     }
 }
 
-/// Says which URLs and which addresses may be posted to.
+/// Says which URLs and which addresses may be reached.
 #[derive(Clone)]
 pub struct Guard {
     networks: Networks,
@@ -144,7 +144,7 @@ impl Guard {
         is_public(address) || self.networks.contains(address)
     }
 
-    /// The URL, if it may be posted to as far as can be seen by looking at it. Any port will do.
+    /// The URL, if it may be reached as far as can be seen by looking at it. Any port will do.
     ///
     /// # Errors
     /// [`Unfit`].
