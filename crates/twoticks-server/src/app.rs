@@ -13,6 +13,7 @@ use twoticks_store::outbox::Outbox;
 use crate::access::Gate;
 use crate::carrier::Carrier;
 use crate::ingest::InFlight;
+use crate::links::Clicks;
 use crate::rehearsal::Rehearsal;
 use crate::sending::Dispatcher;
 use crate::settings::Settings;
@@ -41,6 +42,8 @@ pub struct App {
     pub carrier: Arc<dyn Carrier>,
     /// What is on its way to WhatsApp for those that are.
     pub dispatcher: Dispatcher,
+    /// Links that were opened and are not counted yet.
+    pub clicks: Clicks,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
     /// How many webhooks are being taken in.
@@ -82,6 +85,7 @@ impl App {
             directory,
             carrier,
             dispatcher: Dispatcher::new(Arc::new(Outbox::in_memory())),
+            clicks: Clicks::default(),
             gate: Gate::new(in_flight_max),
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),

@@ -3,6 +3,7 @@
 //!
 //! Where things are: `edge` answers signed calls and turns every failure into a response, `ops`
 //! has one file per operation, `access` decides who may do what, `ingest` takes webhooks in,
+//! `links` counts who opens the links of templates,
 //! `sending` hands messages to WhatsApp through `graph`, `control` does what the command line asks, `ui` has one file per page, `http` frames
 //! connections, `run` starts and stops it all. Everything gets its surroundings from an
 //! [`app::App`]; [`reference`](mod@reference) writes the generated pages of `docs/reference`.
@@ -16,6 +17,7 @@ mod edge;
 pub mod graph;
 mod http;
 pub mod ingest;
+pub mod links;
 pub mod ops;
 pub mod reference;
 pub mod rehearsal;

@@ -16,7 +16,7 @@ use twoticks_store::error::Error;
 
 use crate::app::App;
 use crate::graph::{notices, pass};
-use crate::{edge, http, ingest, sending, telemetry, ui};
+use crate::{edge, http, ingest, links, sending, telemetry, ui};
 
 /// All doors, ready to be served.
 pub fn router(app: &Arc<App>) -> Router {
@@ -25,6 +25,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(telemetry::routes())
         .merge(ui::routes())
         .merge(pass::routes())
+        .merge(links::routes())
         .with_state(Arc::clone(app));
     match &app.rehearsal {
         Some(rehearsal) => Arc::clone(rehearsal).doors(app, doors),
@@ -55,6 +56,8 @@ pub async fn serve(
         app.tasks.spawn(move |stop| async move { sending::resume(&resumed, waiting, &stop).await });
         let reading = Arc::clone(&app);
         app.tasks.spawn(move |stop| notices::keep_reading(reading, stop));
+        let counting = Arc::clone(&app);
+        app.tasks.spawn(move |stop| async move { links::count(&counting, &stop).await });
     }
     let failed = tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => None,
@@ -80,6 +83,8 @@ pub async fn serve(
     if left > 0 {
         warn!(run.tasks_left = left, "stopped with {left} tasks unfinished");
     }
+    // Nobody opens a link any more.
+    links::count_rest(&app, patience).await;
     app.dispatcher.close().await;
     let closed = app.ledger.close().await;
     match failed {

@@ -72,6 +72,13 @@ pub const SERIES: &[Series] = &[
         "What taken webhooks had in them: events, dead parts, parts with nothing to count, \
          parts of unknown kinds, parts understood partly.",
     ),
+    series(
+        "twoticks_links",
+        "counter",
+        &["outcome"],
+        "Links of templates that were asked for: `person` and `machine` were led on, `unknown` were \
+         not ours, `lost` were led on and could not be counted.",
+    ),
     series("twoticks_panics", "counter", &[], "Requests that ended in a panic; each is a bug."),
     series("twoticks_timeouts", "counter", &[], "Requests that took longer than they may."),
     series("twoticks_connections", "gauge", &[], "Connections that are open."),
@@ -142,6 +149,11 @@ struct Part {
     part: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Link {
+    outcome: &'static str,
+}
+
 type Durations = Family<Operation, Histogram, fn() -> Histogram>;
 
 /// The counters of one server.
@@ -151,6 +163,7 @@ pub struct Telemetry {
     call_seconds: Durations,
     webhooks: Family<Webhook, Counter>,
     webhook_parts: Family<Part, Counter>,
+    links: Family<Link, Counter>,
     panics: Counter,
     timeouts: Counter,
     connections: Gauge,
@@ -181,6 +194,7 @@ impl Default for Telemetry {
         let call_seconds = Durations::new_with_constructor(durations);
         let webhooks = Family::default();
         let webhook_parts = Family::default();
+        let links = Family::default();
         let (panics, timeouts) = (Counter::default(), Counter::default());
         let (connections, calls_in_flight) = (Gauge::default(), Gauge::default());
         registry.register("twoticks_calls", help("twoticks_calls"), calls.clone());
@@ -195,6 +209,7 @@ impl Default for Telemetry {
             help("twoticks_webhook_parts"),
             webhook_parts.clone(),
         );
+        registry.register("twoticks_links", help("twoticks_links"), links.clone());
         registry.register("twoticks_panics", help("twoticks_panics"), panics.clone());
         registry.register("twoticks_timeouts", help("twoticks_timeouts"), timeouts.clone());
         registry.register(
@@ -213,6 +228,7 @@ impl Default for Telemetry {
             call_seconds,
             webhooks,
             webhook_parts,
+            links,
             panics,
             timeouts,
             connections,
@@ -261,6 +277,17 @@ impl Telemetry {
                 self.webhook_parts.get_or_create(&Part { door, part }).inc_by(count);
             }
         }
+    }
+
+    /// Links were asked for.
+    pub fn links(&self, outcome: &'static str, count: u64) {
+        self.links.get_or_create(&Link { outcome }).inc_by(count);
+    }
+
+    /// How many links had this outcome.
+    #[must_use]
+    pub fn links_with(&self, outcome: &'static str) -> u64 {
+        self.links.get_or_create(&Link { outcome }).get()
     }
 
     /// A request panicked.
@@ -368,6 +395,7 @@ mod tests {
         telemetry.webhook_taken("whatsapp");
         telemetry.webhook_refused("cams", "path");
         telemetry.webhook_translated("whatsapp", [3, 0, 1, 0, 0]);
+        telemetry.links("person", 1);
         let text = telemetry.render(Counters { events: 7, ..Counters::default() });
         for series in SERIES {
             let line = format!("# TYPE {} {}\n", series.name, series.kind);

@@ -50,6 +50,8 @@ pub enum HashOf {
     AppSecret = 4,
     /// What a caller calls a call, to be known when it is made again.
     Idempotency = 5,
+    /// What says that a link is one that we made.
+    Link = 6,
 }
 
 /// Why a key cannot be had, or does not open something.
@@ -356,6 +358,7 @@ mod tests {
             HashOf::Recipient,
             HashOf::AppSecret,
             HashOf::Idempotency,
+            HashOf::Link,
         ] {
             for (id, text) in [("a", "bc"), ("ab", "c"), ("a", "b"), ("ab", "")] {
                 assert!(seen.insert(keys.hash(kind, &channel(id), text.as_bytes())), "{id} {text}");

@@ -140,11 +140,13 @@ pub enum Kind {
     Import = 7,
     /// A dead letter, replayed.
     Replay = 8,
+    /// Links of templates, opened.
+    Opened = 9,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Webhook,
         Self::Receipts,
         Self::Send,
@@ -153,6 +155,7 @@ impl Kind {
         Self::Category,
         Self::Import,
         Self::Replay,
+        Self::Opened,
     ];
 
     /// The word for it.
@@ -167,6 +170,7 @@ impl Kind {
             Self::Category => "category",
             Self::Import => "import",
             Self::Replay => "replay",
+            Self::Opened => "opened",
         }
     }
 }

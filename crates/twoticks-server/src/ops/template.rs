@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use twoticks_core::event::Category;
 use twoticks_core::ids::Text;
-use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
+use twoticks_store::directory::model::{GraphTemplate, Link, TemplateRecord};
 use twoticks_store::directory::names::Secret;
 use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::graph::template::{self, Definition, Unfit};
@@ -17,6 +17,7 @@ use super::arguments::{object, text};
 use super::{Context, Parameter, message, optional};
 use crate::api_error::ApiError;
 use crate::graph::{CallError, Graph, sync};
+use crate::links::{VARIABLE, wrap};
 
 /// How long a message of a template may be tried, in seconds, whatever its category.
 const TTL_SECONDS: (i64, i64) = (30, 43_200);
@@ -146,6 +147,39 @@ impl Wanted {
             body.insert("message_send_ttl_seconds".to_owned(), seconds.into());
         }
         body
+    }
+
+    /// Has links lead over us: all of them if that is wanted, else those that do so already. The
+    /// template's links from then on.
+    pub(super) fn wrap(
+        &mut self,
+        context: &Context<'_>,
+        known: Option<&TemplateRecord>,
+    ) -> Result<Vec<Link>, ApiError> {
+        let links = known.map_or(&[][..], |known| &known.links);
+        let settings = &context.app.settings.links;
+        let Some(prefix) = settings.url.prefix() else { return Ok(links.to_vec()) };
+        let graph = known.and_then(|known| known.graph.as_ref());
+        let before = graph.and_then(|graph| Definition::parse(&graph.components).ok());
+        let before = before.unwrap_or_default();
+        let targets: Vec<&str> = before
+            .buttons
+            .iter()
+            .filter_map(|button| Some(&*wrap::link_of(links, button)?.target))
+            .collect();
+        let is_over_us = |button: &template::Button| {
+            let link = button.link.as_ref();
+            let target = link.map(|link| link.fixed.as_str());
+            let known = |of: &&str| Some(of.trim_end_matches(VARIABLE)) == target;
+            targets.iter().any(known)
+        };
+        let wrapped = wrap::wrap(&prefix, &mut self.components, links, |button| {
+            settings.wrap || is_over_us(button)
+        });
+        wrapped.map_err(|why| {
+            let said = format!("{} ({why})", Code::MessageInvalid.message());
+            Refusal::from(Code::MessageInvalid).saying(said).into()
+        })
     }
 
     pub(super) fn buttons(&self) -> Vec<twoticks_core::event::Button> {

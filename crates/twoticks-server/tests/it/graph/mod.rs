@@ -6,6 +6,7 @@
 
 mod account;
 mod bad_days;
+mod links;
 mod sends;
 
 use std::collections::VecDeque;
