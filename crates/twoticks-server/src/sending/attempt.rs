@@ -10,7 +10,7 @@ use twoticks_core::clock::SECOND;
 use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::Text;
 use twoticks_store::directory::PROBLEMS_MAX;
-use twoticks_store::directory::model::Connection;
+use twoticks_store::directory::model::{Connection, Link, TemplateRecord};
 use twoticks_store::directory::names::Secret;
 use twoticks_store::error::Error;
 use twoticks_wire::graph::error::{GraphError, Remedy};
@@ -156,21 +156,8 @@ fn asked(app: &App, ticket: &Ticket) -> Result<Asked, String> {
         .flat_map(|graph| graph.button_names.iter())
         .map(|(ours, theirs)| (ours.as_str(), theirs.as_str()))
         .collect();
-    let values = template.zip(definition.as_ref()).map(|(record, definition)| {
-        let buttons = definition.buttons.iter();
-        let links = buttons.filter_map(|button| wrap::link_of(&record.links, button));
-        let of = (&outgoing.channel, &outgoing.from);
-        let made = links.map(|link| {
-            let message = Some((ticket.group.name.as_str(), ticket.place));
-            let token = Token::of(&app.keys, of, link.id, message);
-            let value = move |suffix: &str| match suffix.len() {
-                0..=SUFFIX_BYTES_MAX => Ok(token.write(&app.keys, of.0, suffix)),
-                bytes => Err(format!("has {bytes} bytes, at most {SUFFIX_BYTES_MAX} do")),
-            };
-            (link, value)
-        });
-        made.collect::<Vec<_>>()
-    });
+    let values = template.zip(definition.as_ref());
+    let values = values.map(|(record, definition)| link_values(app, ticket, record, definition));
     let links: Vec<message::Link<'_>> = values
         .iter()
         .flatten()
@@ -203,6 +190,28 @@ fn asked(app: &App, ticket: &Ticket) -> Result<Asked, String> {
     };
     let path = format!("{}/{edge}", number.phone_number_id);
     Ok(Asked { token: connection.access_token.clone(), path, body })
+}
+
+/// The links of a template that lead over us, and what the variable of each takes.
+fn link_values<'a>(
+    app: &'a App,
+    ticket: &'a Ticket,
+    record: &'a TemplateRecord,
+    definition: &Definition,
+) -> Vec<(&'a Link, impl Fn(&str) -> Result<String, String> + use<'a>)> {
+    let channel = &ticket.message.channel;
+    let links = definition.buttons.iter();
+    let links = links.filter_map(|button| wrap::link_of(&record.links, button));
+    let made = links.map(|link| {
+        let message = Some((ticket.group.name.as_str(), ticket.place));
+        let token = Token::of(&app.keys, (channel, &ticket.message.from), link.id, message);
+        let value = move |suffix: &str| match suffix.len() {
+            0..=SUFFIX_BYTES_MAX => Ok(token.write(&app.keys, channel, suffix)),
+            bytes => Err(format!("has {bytes} bytes, at most {SUFFIX_BYTES_MAX} do")),
+        };
+        (link, value)
+    });
+    made.collect()
 }
 
 /// It waits again, each time `base` times as long, unless it was tried `most` times.
