@@ -232,8 +232,9 @@ async fn callers_go_on_seeing_where_the_links_lead_and_nothing_is_wrapped_twice(
     // Again, and after a reading that shows our address.
     let again = execute(&server.app, wrap(None, None)).await.unwrap();
     assert_eq!(again["reviewed_again"], false, "{again}");
-    let edits = double.got().into_iter().filter(|got| got.line.starts_with("POST /v24.0/9001 "));
-    let told = edits.last().unwrap().body["components"].clone();
+    let mut edits =
+        double.got().into_iter().filter(|got| got.line.starts_with("POST /v24.0/9001 "));
+    let told = edits.next_back().unwrap().body["components"].clone();
     let template = json!({"id": "9001", "name": format!("template_{TEMPLATE}"), "language": "en",
         "status": "APPROVED", "category": "MARKETING", "components": told});
     double.fix("/message_templates", 200, &json!({"data": [template]}));
@@ -276,18 +277,19 @@ async fn what_we_did_not_send_leads_nowhere() {
     for token in &tokens {
         for (at, byte) in token.bytes().enumerate() {
             let other = if byte == b'A' { "B" } else { "A" };
-            forged.push(format!("{}{other}{}", &token[..at], &token[at + 1..]));
-            forged.push(token[..at].to_owned());
+            let (before, behind) = token.split_at(at);
+            forged.push(format!("{before}{other}{}", behind.split_at(1).1));
+            forged.push(before.to_owned());
         }
     }
     // The link of one with the message of another, and what another has behind it.
-    let bytes = |token: &str| URL_SAFE_NO_PAD.decode(&token[..48]).unwrap();
+    let bytes = |token: &str| URL_SAFE_NO_PAD.decode(token.split_at(48).0).unwrap();
     let (mut first, second) = (bytes(&tokens[0]), bytes(&tokens[1]));
     first[1..7].copy_from_slice(&second[1..7]);
     forged.push(URL_SAFE_NO_PAD.encode(first));
     let suffix = tokens[1].split_once('.').unwrap().1;
     forged.push(format!("{}.{suffix}", tokens[0]));
-    forged.push(format!("{}.{}", &tokens[1][..48], URL_SAFE_NO_PAD.encode("evil")));
+    forged.push(format!("{}.{}", tokens[1].split_at(48).0, URL_SAFE_NO_PAD.encode("evil")));
     forged.push(format!("{}.", tokens[0]));
     forged.push(format!("{}A", tokens[0]));
     forged.push("%ff".to_owned());
