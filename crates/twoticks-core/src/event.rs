@@ -230,10 +230,13 @@ pub enum ButtonKind {
     PhoneNumber,
     /// A reply to an interactive message: no template button, counts for the number only.
     Interactive,
+    /// A link of a template, opened by a machine: a preview, a prefetch, a crawler. Kept apart from
+    /// what people opened. (The order is stored: what is added comes last.)
+    UrlMachine,
 }
 
 impl ButtonKind {
-    /// The word for it, as CAMS spells it; `interactive_reply` is ours.
+    /// The word for it, as CAMS spells it; `interactive_reply` and `url_machine` are ours.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -241,6 +244,17 @@ impl ButtonKind {
             Self::Url => "url_button",
             Self::PhoneNumber => "phone_number_button",
             Self::Interactive => "interactive_reply",
+            Self::UrlMachine => "url_machine",
+        }
+    }
+
+    /// Whether a click on it is one that a person made on a button of a template: what `Cliented`
+    /// shows (counting rule 5).
+    #[must_use]
+    pub fn is_clicked(self) -> bool {
+        match self {
+            Self::QuickReply | Self::Url | Self::PhoneNumber => true,
+            Self::Interactive | Self::UrlMachine => false,
         }
     }
 }

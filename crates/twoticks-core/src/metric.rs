@@ -83,6 +83,11 @@ pub const METRICS: &[Metric] = &[
     count("failed", "Messages that failed and were never delivered.", Totals::failed),
     count("clicks", "All taps of buttons and replies.", Totals::all_clicks),
     count("unique_clicks", "The first tap of each button of each message.", Totals::unique_clicks),
+    count(
+        "machine_clicks",
+        "Times that machines opened links of templates.",
+        Totals::machine_clicks,
+    ),
     count("late", "Statuses that came after their message's state had been dropped.", |t| t.late),
     share("delivery_rate", "Delivered messages among those sent.", |t| t.delivered, |t| t.sent),
     share("read_rate", "Read messages among those delivered.", |t| t.read, |t| t.delivered),

@@ -69,9 +69,9 @@ impl Model {
             taps.entry(name).or_default().push(event);
         }
         for ((channel, number, id), told) in taps {
-            let Some((time, button)) = told.iter().map(|tap| (tap.time, &tap.button)).min() else {
-                continue;
-            };
+            let rank = |tap: &TapEvent| tap.message.is_none() && tap.sign.is_none();
+            let told_of = told.iter().map(|tap| (rank(tap), tap.time, &tap.button));
+            let Some((_, time, button)) = told_of.min() else { continue };
             let template_button = button.kind != ButtonKind::Interactive;
             let context = told.iter().filter_map(|tap| Some((tap.time, tap.message?))).min();
             let sign = told.iter().filter_map(|tap| Some((tap.time, tap.sign.as_ref()?))).min();

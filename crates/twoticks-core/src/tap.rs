@@ -49,10 +49,14 @@ impl Tap {
         }
     }
 
-    /// Takes in what another event told of the same tap.
+    /// Takes in what another event told of the same tap. Which button it was, and when, comes from
+    /// the least event of those that say whose it is, if there are any: where Meta tells of a click
+    /// on a link it does not say what stood on the button.
     pub fn merge(&mut self, other: Self) {
+        let rank = |tap: &Self| tap.message.is_none() && tap.sign.is_none();
+        let is_less = (rank(&other), &other.button) < (rank(self), &self.button);
         let Self { button, message, sign } = other;
-        if button < self.button {
+        if is_less {
             self.button = button;
         }
         keep_least(&mut self.message, message);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Side;
 use crate::clock::Time;
-use crate::event::{Button, Category, Cost, Pricing};
+use crate::event::{Button, ButtonKind, Category, Cost, Pricing};
 use crate::ids::{ChannelId, PhoneNumber, Template, Text};
 
 /// A quarter of an hour, UTC, half-open: `[start, start + 15 min)`. The number counts quarters
@@ -284,16 +284,29 @@ impl Totals {
         self.failures.values().sum()
     }
 
-    /// All taps of template buttons and replies.
+    /// All taps of template buttons and replies; those of machines are left out.
     #[must_use]
     pub fn all_clicks(&self) -> i64 {
-        self.clicks.values().map(|clicks| clicks.all).sum()
+        self.by_people().map(|clicks| clicks.all).sum()
     }
 
-    /// Taps that were the first of their message and button.
+    /// Taps that were the first of their message and button; those of machines are left out.
     #[must_use]
     pub fn unique_clicks(&self) -> i64 {
-        self.clicks.values().map(|clicks| clicks.unique).sum()
+        self.by_people().map(|clicks| clicks.unique).sum()
+    }
+
+    fn by_people(&self) -> impl Iterator<Item = &Clicks> {
+        let by_people = self.clicks.iter().filter(|(it, _)| it.kind != ButtonKind::UrlMachine);
+        by_people.map(|(_, clicks)| clicks)
+    }
+
+    /// Times that machines opened links.
+    #[must_use]
+    pub fn machine_clicks(&self) -> i64 {
+        let by_machines =
+            self.clicks.iter().filter(|(button, _)| button.kind == ButtonKind::UrlMachine);
+        by_machines.map(|(_, clicks)| clicks.all).sum()
     }
 
     fn combine(self, other: &Self, op: fn(i64, i64) -> Option<i64>) -> Option<Self> {

@@ -429,6 +429,7 @@ impl TemplateFixture {
             category: known.map_or(category, |known| known.category),
             buttons: buttons.collect::<Result<_, FixtureError>>()?,
             graph: None,
+            links: Vec::new(),
             code,
             language,
         };

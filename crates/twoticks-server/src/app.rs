@@ -16,6 +16,7 @@ use crate::access::Gate;
 use crate::carrier::Carrier;
 use crate::graph::figures::Reader;
 use crate::ingest::InFlight;
+use crate::links::Clicks;
 use crate::pass_on::PassOn;
 use crate::rehearsal::Rehearsal;
 use crate::sending::Dispatcher;
@@ -50,6 +51,8 @@ pub struct App {
     pub figures: Reader,
     /// What is passed on of what WhatsApp tells.
     pub pass_on: PassOn,
+    /// Links that were opened and are not counted yet.
+    pub clicks: Clicks,
     /// Nonces, throttles and calls in flight.
     pub gate: Gate,
     /// How many webhooks are being taken in.
@@ -96,6 +99,7 @@ impl App {
             dispatcher: Dispatcher::new(Arc::new(Outbox::in_memory())),
             figures: Reader::new(Figures::in_memory()),
             pass_on,
+            clicks: Clicks::default(),
             gate: Gate::new(in_flight_max),
             webhooks: InFlight::default(),
             telemetry: Telemetry::default(),

@@ -17,7 +17,7 @@ use twoticks_store::error::Error;
 use crate::app::App;
 use crate::graph::{figures, notices, pass};
 use crate::reconcile::door;
-use crate::{edge, http, ingest, pass_on, sending, telemetry, ui};
+use crate::{edge, http, ingest, links, pass_on, sending, telemetry, ui};
 
 /// All doors, ready to be served.
 pub fn router(app: &Arc<App>) -> Router {
@@ -27,6 +27,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(ui::routes())
         .merge(pass::routes())
         .merge(door::routes())
+        .merge(links::routes())
         .with_state(Arc::clone(app));
     match &app.rehearsal {
         Some(rehearsal) => Arc::clone(rehearsal).doors(app, doors),
@@ -61,6 +62,8 @@ pub async fn serve(
         app.tasks.spawn(move |stop| figures::keep_reading(comparing, stop));
         let passing = Arc::clone(&app);
         app.tasks.spawn(move |stop| Box::pin(pass_on::run(passing, stop)));
+        let counting = Arc::clone(&app);
+        app.tasks.spawn(move |stop| async move { links::count(&counting, &stop).await });
     }
     let failed = tokio::select! {
         () = http::accept(&app, &router, &listener, &stop) => None,
@@ -94,6 +97,8 @@ pub async fn serve(
     if left > 0 {
         warn!(run.tasks_left = left, "stopped with {left} tasks unfinished");
     }
+    // Nobody opens a link any more.
+    links::count_rest(&app, patience).await;
     app.dispatcher.close().await;
     app.pass_on.close().await;
     let closed = app.ledger.close().await;

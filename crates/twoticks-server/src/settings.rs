@@ -20,6 +20,8 @@ pub struct Settings {
     pub graph: Graph,
     /// What others have the server reach.
     pub outside: Outside,
+    /// Links of templates that lead over us.
+    pub links: Links,
 }
 
 /// What the original leaves open, or does in two ways (docs/compatibility.md).
@@ -158,6 +160,54 @@ pub struct Outside {
     pub http: bool,
 }
 
+/// Links of templates that lead over us, so that who opens them is counted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    /// Under which address people reach this server; empty if no link is to lead over it.
+    pub url: LinksUrl,
+    /// Whether links of templates that are made here lead over us by themselves.
+    pub wrap: bool,
+}
+
+/// An address of http or https without a query, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinksUrl(String);
+
+impl LinksUrl {
+    /// The longest address, in bytes.
+    pub const BYTES_MAX: usize = 200;
+
+    /// What stands in front of a token.
+    #[must_use]
+    pub fn prefix(&self) -> Option<String> {
+        (!self.0.is_empty()).then(|| format!("{}/r/", self.0))
+    }
+}
+
+impl TryFrom<String> for LinksUrl {
+    type Error = String;
+    fn try_from(url: String) -> Result<Self, String> {
+        let is_plain = |rest: &str| {
+            let host = rest.split('/').next().unwrap_or_default();
+            !host.is_empty()
+                && rest.bytes().all(|it| it.is_ascii_graphic() && !b"?#{}<>\"@".contains(&it))
+        };
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if url.is_empty() || (rest.is_some_and(is_plain) && url.len() <= Self::BYTES_MAX) {
+            return Ok(Self(url.trim_end_matches('/').to_owned()));
+        }
+        Err(format!("`{url}` is no address; write one such as `https://l.example.com`"))
+    }
+}
+
+impl From<LinksUrl> for String {
+    fn from(url: LinksUrl) -> Self {
+        url.0
+    }
+}
+
 /// A number with which a server could not work, or could be brought down.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is `{found}`; from {least} to {most} would do")]
@@ -196,7 +246,7 @@ impl Settings {
     /// # Errors
     /// The first number that is out of its bounds.
     pub fn check(&self) -> Result<(), OutOfBounds> {
-        let Self { cams, limits, retention, graph, outside: _ } = self;
+        let Self { cams, limits, retention, graph, outside: _, links: _ } = self;
         for (key, found, most) in [
             ("cams.daily_days_max", cams.daily_days_max, DAYS_MAX),
             ("cams.half_hour_days_max", cams.half_hour_days_max, DAYS_MAX),
@@ -260,6 +310,7 @@ impl Default for Settings {
                 figures_hours: 6,
             },
             outside: Outside { networks: Networks::default(), http: false },
+            links: Links::default(),
         }
     }
 }

@@ -86,6 +86,13 @@ pub const SERIES: &[Series] = &[
         &["channel"],
         "Entries that wait to be passed on, by channel; `*` is all beyond the first 100 channels.",
     ),
+    series(
+        "twoticks_links",
+        "counter",
+        &["outcome"],
+        "Links of templates that were asked for: `person` and `machine` were led on, `unknown` were \
+         not ours, `lost` were led on and could not be counted.",
+    ),
     series("twoticks_panics", "counter", &[], "Requests that ended in a panic; each is a bug."),
     series("twoticks_timeouts", "counter", &[], "Requests that took longer than they may."),
     series("twoticks_connections", "gauge", &[], "Connections that are open."),
@@ -170,6 +177,11 @@ struct Part {
     part: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Link {
+    outcome: &'static str,
+}
+
 type Durations = Family<Operation, Histogram, fn() -> Histogram>;
 
 /// The counters of one server.
@@ -181,6 +193,7 @@ pub struct Telemetry {
     webhook_parts: Family<Part, Counter>,
     passed_on: Family<Passed, Counter>,
     waiting: Family<OfChannel, Gauge>,
+    links: Family<Link, Counter>,
     panics: Counter,
     timeouts: Counter,
     connections: Gauge,
@@ -212,6 +225,7 @@ impl Default for Telemetry {
         let webhooks = Family::default();
         let webhook_parts = Family::default();
         let (passed_on, waiting) = (Family::default(), Family::default());
+        let links = Family::default();
         let (panics, timeouts) = (Counter::default(), Counter::default());
         let (connections, calls_in_flight) = (Gauge::default(), Gauge::default());
         registry.register("twoticks_calls", help("twoticks_calls"), calls.clone());
@@ -232,6 +246,7 @@ impl Default for Telemetry {
             help("twoticks_pass_on_waiting"),
             waiting.clone(),
         );
+        registry.register("twoticks_links", help("twoticks_links"), links.clone());
         registry.register("twoticks_panics", help("twoticks_panics"), panics.clone());
         registry.register("twoticks_timeouts", help("twoticks_timeouts"), timeouts.clone());
         registry.register(
@@ -252,6 +267,7 @@ impl Default for Telemetry {
             webhook_parts,
             passed_on,
             waiting,
+            links,
             panics,
             timeouts,
             connections,
@@ -321,6 +337,17 @@ impl Telemetry {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.waiting.get_or_create(&OfChannel { channel }).set(count);
         }
+    }
+
+    /// Links were asked for.
+    pub fn links(&self, outcome: &'static str, count: u64) {
+        self.links.get_or_create(&Link { outcome }).inc_by(count);
+    }
+
+    /// How many links had this outcome.
+    #[must_use]
+    pub fn links_with(&self, outcome: &'static str) -> u64 {
+        self.links.get_or_create(&Link { outcome }).get()
     }
 
     /// A request panicked.
@@ -434,6 +461,7 @@ mod tests {
         telemetry.waiting_to_pass_on((0..=CHANNELS_MAX + 1).map(|index| (channel(index), 1)));
         telemetry.webhook_refused("cams", "path");
         telemetry.webhook_translated("whatsapp", [3, 0, 1, 0, 0]);
+        telemetry.links("person", 1);
         let text = telemetry.render(Counters { events: 7, ..Counters::default() });
         for series in SERIES {
             let line = format!("# TYPE {} {}\n", series.name, series.kind);

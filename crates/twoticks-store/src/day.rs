@@ -426,6 +426,7 @@ fn put_extra(out: &mut Vec<u8>, extra: &Extra) {
             ButtonKind::Url => 1,
             ButtonKind::PhoneNumber => 2,
             ButtonKind::Interactive => 3,
+            ButtonKind::UrlMachine => 4,
         };
         out.extend_from_slice(&[code, kind]);
         put_text(out, text);
@@ -461,6 +462,7 @@ fn get_extra(rest: &mut &[u8]) -> Option<Extra> {
             1 => ButtonKind::Url,
             2 => ButtonKind::PhoneNumber,
             3 => ButtonKind::Interactive,
+            4 => ButtonKind::UrlMachine,
             _ => return None,
         };
         Some(Button { kind, text: get_text(rest)? })

@@ -123,7 +123,7 @@ pub(crate) fn decode(
     let kind = known.ok_or_else(|| Error::NewerVersion {
         what: format!("the kind of the journal's entry {position}"),
         found: kind.into(),
-        known: Kind::Replay as u64,
+        known: Kind::Opened as u64,
     })?;
     let batch = Batch { kind, accepted, origin, channel, group, events, dead, resolves, body };
     Ok(Entry { position, batch })

@@ -52,6 +52,8 @@ pub enum HashOf {
     Idempotency = 5,
     /// Where something is passed on to.
     Destination = 6,
+    /// What says that a link is one that we made.
+    Link = 7,
 }
 
 /// Why a key cannot be had, or does not open something.
@@ -358,6 +360,8 @@ mod tests {
             HashOf::Recipient,
             HashOf::AppSecret,
             HashOf::Idempotency,
+            HashOf::Destination,
+            HashOf::Link,
         ] {
             for (id, text) in [("a", "bc"), ("ab", "c"), ("a", "b"), ("ab", "")] {
                 assert!(seen.insert(keys.hash(kind, &channel(id), text.as_bytes())), "{id} {text}");

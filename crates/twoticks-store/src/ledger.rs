@@ -166,11 +166,13 @@ pub enum Kind {
     Import = 7,
     /// A dead letter, replayed.
     Replay = 8,
+    /// Links of templates, opened.
+    Opened = 9,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Webhook,
         Self::Receipts,
         Self::Send,
@@ -179,6 +181,7 @@ impl Kind {
         Self::Category,
         Self::Import,
         Self::Replay,
+        Self::Opened,
     ];
 
     /// The word for it.
@@ -193,6 +196,7 @@ impl Kind {
             Self::Category => "category",
             Self::Import => "import",
             Self::Replay => "replay",
+            Self::Opened => "opened",
         }
     }
 }

@@ -465,6 +465,24 @@ pub(crate) enum Number {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Template {
+    /// Has links of a template lead over this server, so that who opens them is counted.
+    Wrap {
+        /// Its code.
+        #[arg(value_parser = text)]
+        code: Text,
+        /// Its language.
+        #[arg(value_parser = text)]
+        language: Text,
+        /// The channel, if several have such a template.
+        #[arg(long, value_name = "ID", value_parser = channel_id)]
+        channel: Option<ChannelId>,
+        /// Which button, from 0; else all that open a link.
+        #[arg(long, value_name = "N")]
+        button: Option<u8>,
+        /// Where the button is to lead; else where it leads. May end in `{{1}}`.
+        #[arg(long, value_name = "URL")]
+        target: Option<String>,
+    },
     /// Adds a template, or changes it.
     Add {
         /// Its code, `TemplateCode` at the CAMS door.

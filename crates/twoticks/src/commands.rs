@@ -14,6 +14,7 @@ use twoticks_server::control::{
     Command, SecretText, channels, feed, pass_on as passing, people, policies,
 };
 use twoticks_server::graph::connect::Connect;
+use twoticks_server::links::wrap::Wrap;
 use twoticks_store::directory::model::StatusSource;
 use twoticks_store::directory::names::Uid;
 
@@ -239,6 +240,9 @@ fn template(command: args::Template) -> channels::Command {
                 category,
                 buttons,
             })
+        }
+        args::Template::Wrap { code, language, channel, button, target } => {
+            channels::Command::WrapTemplate(Wrap { channel, code, language, button, target })
         }
         args::Template::List { channel } => channels::Command::ListTemplates { channel },
         args::Template::Remove { code, channel, language } => {

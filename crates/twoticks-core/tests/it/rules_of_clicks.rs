@@ -211,3 +211,23 @@ fn a_tap_that_found_no_room_counts_when_another_leaves() {
         ]
     );
 }
+
+#[test]
+fn a_link_that_is_told_of_twice_is_the_button_that_whoever_knows_its_message_says() {
+    let button = |kind, on: &str| Button { kind, text: text(on) };
+    assert_counted(
+        &[
+            &claim(Send, 0, "t/en"),
+            &told(Sent, 0),
+            &TapEvent { button: button(ButtonKind::Url, "cta"), ..tap(30, 0) },
+            &TapEvent { button: button(ButtonKind::Url, "Shop"), ..tap_on_message(30, ATOM) },
+            &TapEvent { button: button(ButtonKind::UrlMachine, "Shop"), ..tap_on_message(31, 0) },
+        ],
+        &[
+            "1 attributed before +0: sent 1, url_machine(Shop) 1/1",
+            "1 attributed before +1: url_button(Shop) 1/1",
+            "t/en ? before +0: sent 1, url_machine(Shop) 1/1",
+            "t/en ? before +1: url_button(Shop) 1/1",
+        ],
+    );
+}

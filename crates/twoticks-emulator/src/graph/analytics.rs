@@ -274,7 +274,7 @@ impl Wanted {
                             click("unique_url_button");
                         }
                     }
-                    ButtonKind::PhoneNumber | ButtonKind::Interactive => {}
+                    ButtonKind::PhoneNumber | ButtonKind::Interactive | ButtonKind::UrlMachine => {}
                 }
             }
             What::Clicked { .. } => {}

@@ -31,7 +31,7 @@ fn composed(template: &TemplateRecord) -> Value {
             ButtonKind::PhoneNumber => {
                 json!({"type": "PHONE_NUMBER", "text": text, "phone_number": "+15550100011"})
             }
-            ButtonKind::Interactive => return None,
+            ButtonKind::Interactive | ButtonKind::UrlMachine => return None,
         })
     });
     let buttons: Vec<Value> = buttons.collect();

@@ -91,6 +91,10 @@ pub(super) fn send(
             let record = known(here, &template)?;
             let payloads = fill(&record, &template)?;
             parameters.insert("Payload".to_owned(), payloads.into());
+            let opened = addresses(&record, &template);
+            if !opened.is_empty() {
+                parameters.insert("Addresses".to_owned(), opened.into());
+            }
             Some(record)
         }
         _ => None,
@@ -273,6 +277,23 @@ fn fill(record: &TemplateRecord, template: &Value) -> Result<Vec<String>, Refusa
     let replies = buttons.iter().zip(payloads).filter(|(button, _)| is_reply(button));
     let text = |button: &Value| components::word(button, "text").unwrap_or_default().to_owned();
     Ok(replies.map(|(button, payload)| payload.unwrap_or_else(|| text(button))).collect())
+}
+
+/// What the recipient's phone opens for each link of a template, in their order.
+fn addresses(record: &TemplateRecord, template: &Value) -> Vec<String> {
+    let known = components::of(record);
+    let given = template.get("components").and_then(Value::as_array);
+    let given = given.map_or(&[][..], Vec::as_slice);
+    let text = |place: usize| {
+        let place = place.to_string();
+        let its = given
+            .iter()
+            .find(|it| is(it, "button") && it.get("index").is_some_and(|it| *it == *place));
+        its.and_then(|it| components::word(it.pointer("/parameters/0")?, "text"))
+    };
+    let links = components::buttons(&known).iter().enumerate();
+    let links = links.filter_map(|(place, button)| Some((place, components::word(button, "url")?)));
+    links.map(|(place, url)| url.replace("{{1}}", text(place).unwrap_or_default())).collect()
 }
 
 fn is(component: &Value, kind: &str) -> bool {

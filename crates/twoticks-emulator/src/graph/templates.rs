@@ -208,6 +208,7 @@ pub(super) async fn create(here: &Here, asked: &Asked) -> Result<Value, Refusal>
         language: language.clone(),
         buttons: components::counted(&components),
         graph: Some(content(here, &components, named)),
+        links: Vec::new(),
         meta_id: None,
         name,
         category,

@@ -15,6 +15,7 @@ use super::{ControlError, SecretText, mint, people};
 use crate::app::App;
 use crate::graph::check;
 use crate::graph::connect::{self, Connect};
+use crate::links::wrap::{self, Wrap};
 
 /// What can be done to channels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub enum Command {
     PutTemplate(NewTemplate),
     /// Lists templates.
     ListTemplates { channel: Option<ChannelId> },
+    /// Has links of a template lead over us, so that who opens them is counted.
+    WrapTemplate(Wrap),
     /// Takes a template away.
     RemoveTemplate { channel: ChannelId, code: Text, language: Text },
     /// Replaces a secret of a channel; an app secret is added beside those that are there.
@@ -132,6 +135,7 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
         Command::RemoveNumber { phone_number } => remove_number(app, phone_number).await,
         Command::PutTemplate(new) => put_template(app, new).await,
         Command::ListTemplates { channel } => list_templates(app, channel.as_ref()).await,
+        Command::WrapTemplate(wanted) => Box::pin(wrap::execute(app, wanted)).await,
         Command::RemoveTemplate { channel, code, language } => {
             remove_template(app, channel, code, language).await
         }
@@ -304,9 +308,11 @@ async fn put_template(app: &App, new: NewTemplate) -> Result<Value, ControlError
     // What the journal says, not the directory: WhatsApp may have changed it since.
     let before = app.ledger.channel(&channel).await?.category(&template, now);
     let name = name.unwrap_or_else(|| code.clone());
-    let graph = snapshot.template(&channel, &code, &language).and_then(|it| it.graph.clone());
+    let known = snapshot.template(&channel, &code, &language);
+    let graph = known.and_then(|it| it.graph.clone());
+    let links = known.map_or_else(Vec::new, |it| it.links.clone());
     let record =
-        TemplateRecord { channel, code, language, name, meta_id, category, buttons, graph };
+        TemplateRecord { channel, code, language, name, meta_id, category, buttons, graph, links };
     let event = CategoryEvent {
         channel: record.channel.clone(),
         template,

@@ -13,6 +13,7 @@ use super::check::{Found, Subject};
 use super::{CallError, sync};
 use crate::app::App;
 use crate::control::{ControlError, SecretText};
+use crate::links::wrap;
 
 /// The longest address that WhatsApp takes for webhooks, in characters (whatsapp.md 1).
 const CALLBACK_CHARS_MAX: usize = 200;
@@ -125,6 +126,7 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
         "insights": account.get("is_enabled_for_insights"),
         "app_id": app_id, "token_ends": token_ends, "numbers": numbers, "templates": templates,
         "callback": callback, "missing": problems,
+        "links_to_wrap": wrap::could_be_wrapped(&app.directory.snapshot(), &channel.id),
     }))
 }
 

@@ -15,6 +15,7 @@ use super::check::text_or_number;
 use super::{CallError, Graph};
 use crate::app::App;
 use crate::control::{ControlError, feed};
+use crate::links;
 
 /// What is asked of numbers.
 const NUMBER_FIELDS: &str =
@@ -25,7 +26,7 @@ const TEMPLATE_FIELDS: &str = "id,name,language,status,category,components,param
 /// How many are asked for at once.
 const PAGE: &str = "100";
 /// What a template is said to be that WhatsApp does not have any more.
-const DELETED: &str = "DELETED";
+pub(crate) const DELETED: &str = "DELETED";
 
 /// What was read, and what changes by it.
 #[derive(Default)]
@@ -199,6 +200,7 @@ fn template_of(
         meta_id: Some(id),
         category,
         buttons: buttons(&definition),
+        links: links::named(known.as_ref().map_or(&[], |known| &known.links), &definition),
         graph: Some(GraphTemplate {
             components: components.into(),
             named,

@@ -73,9 +73,15 @@ impl Operation for Create {
         })
     }
 
-    async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
+    async fn call(mut self, context: &Context<'_>) -> Result<Answer, ApiError> {
         let app = context.app;
-        let (id, status, category) = match template::connected(context)? {
+        let connected = template::connected(context)?;
+        // Where nothing is meant in earnest, no phone opens a link.
+        let links = match &connected {
+            Some(_) => self.wanted.wrap(context, None)?,
+            None => Vec::new(),
+        };
+        let (id, status, category) = match connected {
             Some(connected) => {
                 let mut body = self.wanted.body(app, &connected).await?;
                 body.insert("name".to_owned(), self.name.as_str().into());
@@ -116,6 +122,7 @@ impl Operation for Create {
             category,
             buttons: self.wanted.buttons(),
             graph: Some(self.wanted.stands(&status, context.now)),
+            links,
         };
         let read = sync::Read {
             categories: vec![(record.identity(), category)],

@@ -14,6 +14,7 @@ use super::required as needed;
 use super::{Answer, CUST_SPACE_ID, Context, Field, ISV_CODE, Operation, Parameter};
 use super::{field, template};
 use crate::api_error::ApiError;
+use crate::links::wrap;
 
 pub(super) struct Get(Arc<TemplateRecord>);
 
@@ -58,6 +59,7 @@ impl Operation for Get {
         let graph = record.graph.as_ref();
         let components = graph.and_then(|graph| serde_json::from_str(&graph.components).ok());
         let components: Vec<Value> = components.unwrap_or_default();
+        let components = wrap::unwrapped(components, &record.links);
         let Cams { components, example } = to_cams(&components);
         let status = audit_status(&record);
         let text = |text: Option<&Text>| text.map_or("", Text::as_str).to_owned();

@@ -151,14 +151,16 @@ impl Get {
 
 /// Whether a row would show anything: accepted, failed and late are not in it.
 fn has_figures(totals: &Totals) -> bool {
-    totals.sent != 0 || totals.delivered != 0 || totals.read != 0 || !totals.clicks.is_empty()
+    let is_clicked = totals.clicks.keys().any(|button| button.kind.is_clicked());
+    totals.sent != 0 || totals.delivered != 0 || totals.read != 0 || is_clicked
 }
 
 /// All clicks by button, a button being its kind and its text.
 fn cliented(totals: &Totals, typo: bool) -> Vec<Value> {
     let clicked = totals.clicks.iter().filter(|(button, clicks)| {
-        // Replies to interactive messages are no template buttons (counting rule 5).
-        button.kind != ButtonKind::Interactive && clicks.all != 0
+        // Replies to interactive messages are no template buttons (counting rule 5), and a machine
+        // is nobody who clicks.
+        button.kind.is_clicked() && clicks.all != 0
     });
     clicked
         .map(|(button, clicks)| {

@@ -339,6 +339,7 @@ mod tests {
             category: Category::Marketing,
             buttons: vec![button; quick_replies],
             graph: None,
+            links: Vec::new(),
         }
     }
 

@@ -54,8 +54,13 @@ impl Operation for Modify {
     }
 
     async fn call(self, context: &Context<'_>) -> Result<Answer, ApiError> {
-        let Self { known, wanted } = self;
-        let status = match (template::connected(context)?, &known.meta_id) {
+        let Self { known, mut wanted } = self;
+        let connected = template::connected(context)?;
+        let links = match &connected {
+            Some(_) => wanted.wrap(context, Some(&known))?,
+            None => known.links.clone(),
+        };
+        let status = match (connected, &known.meta_id) {
             (Some(connected), Some(id)) => {
                 let body = wanted.body(context.app, &connected).await?.into();
                 let asked = connected.graph.post(&connected.token, id.as_str(), &[], Some(&body));
@@ -67,6 +72,7 @@ impl Operation for Modify {
         };
         let record = TemplateRecord {
             buttons: wanted.buttons(),
+            links,
             graph: Some(wanted.stands(status, context.now)),
             ..TemplateRecord::clone(&known)
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use twoticks_core::event::Category;
 use twoticks_core::ids::Text;
-use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
+use twoticks_store::directory::model::{GraphTemplate, Link, TemplateRecord};
 use twoticks_store::directory::names::Secret;
 use twoticks_wire::code::{Code, Refusal};
 use twoticks_wire::graph::template::{self, Definition, Medium, Unfit};
@@ -18,6 +18,7 @@ use super::{Context, Parameter, message, optional};
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::graph::{CallError, Graph, sync, upload};
+use crate::links::{VARIABLE, wrap};
 use crate::outside;
 use crate::outside::guard::Guard;
 
@@ -156,10 +157,16 @@ impl Wanted {
         app: &App,
         connected: &Connected<'_>,
     ) -> Result<Map<String, Value>, ApiError> {
-        let components = match self.has_media {
-            true => self.with_media(app, connected).await?,
-            false => self.components.clone(),
-        };
+        let mut components = self.components.clone();
+        if self.has_media {
+            let uploaded = self.with_media(app, connected).await?;
+            for (component, uploaded) in components.iter_mut().zip(uploaded) {
+                // Buttons have no media, and links that lead over us.
+                if component.get("type").is_none_or(|kind| *kind != "BUTTONS") {
+                    *component = uploaded;
+                }
+            }
+        }
         let mut body = Map::new();
         body.insert("components".to_owned(), components.into());
         if let Some(seconds) = self.ttl_seconds {
@@ -203,6 +210,39 @@ impl Wanted {
             handles.insert(medium.url.to_owned(), handle);
         }
         Ok(to_graph(self.category, given, example, &handles)?.components)
+    }
+
+    /// Has links lead over us: all of them if that is wanted, else those that do so already. The
+    /// template's links from then on.
+    pub(super) fn wrap(
+        &mut self,
+        context: &Context<'_>,
+        known: Option<&TemplateRecord>,
+    ) -> Result<Vec<Link>, ApiError> {
+        let links = known.map_or(&[][..], |known| &known.links);
+        let settings = &context.app.settings.links;
+        let Some(prefix) = settings.url.prefix() else { return Ok(links.to_vec()) };
+        let graph = known.and_then(|known| known.graph.as_ref());
+        let before = graph.and_then(|graph| Definition::parse(&graph.components).ok());
+        let before = before.unwrap_or_default();
+        let targets: Vec<&str> = before
+            .buttons
+            .iter()
+            .filter_map(|button| Some(&*wrap::link_of(links, button)?.target))
+            .collect();
+        let is_over_us = |button: &template::Button| {
+            let link = button.link.as_ref();
+            let target = link.map(|link| link.fixed.as_str());
+            let known = |of: &&str| Some(of.trim_end_matches(VARIABLE)) == target;
+            targets.iter().any(known)
+        };
+        let wrapped = wrap::wrap(&prefix, &mut self.components, links, |button| {
+            settings.wrap || is_over_us(button)
+        });
+        wrapped.map_err(|why| {
+            let said = format!("{} ({why})", Code::MessageInvalid.message());
+            Refusal::from(Code::MessageInvalid).saying(said).into()
+        })
     }
 
     pub(super) fn buttons(&self) -> Vec<twoticks_core::event::Button> {

@@ -10,7 +10,7 @@ use twoticks_core::clock::SECOND;
 use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::Text;
 use twoticks_store::directory::PROBLEMS_MAX;
-use twoticks_store::directory::model::Connection;
+use twoticks_store::directory::model::{Connection, Link, TemplateRecord};
 use twoticks_store::directory::names::Secret;
 use twoticks_store::error::Error;
 use twoticks_wire::graph::error::{GraphError, Remedy};
@@ -21,6 +21,8 @@ use super::{Group, Outcome, Ticket};
 use crate::app::App;
 use crate::carrier::{Outgoing, Refused};
 use crate::graph::{CallError, connect};
+use crate::links::token::{SUFFIX_BYTES_MAX, Token};
+use crate::links::wrap;
 
 /// How many times what may work later is tried, at the most.
 const TRIES_MAX: u32 = 12;
@@ -62,7 +64,7 @@ pub(super) async fn attempt(app: Arc<App>, mut ticket: Ticket) -> Landed {
         let why = format!("it has waited for more than {hours} hours (graph.waiting_hours)");
         return over(&app, ticket, Outcome::Refused(Refused::Rejected(why))).await;
     }
-    let asked = match asked(&app, &ticket.message) {
+    let asked = match asked(&app, &ticket) {
         Ok(asked) => asked,
         Err(why) => {
             return over(&app, ticket, Outcome::Refused(Refused::Rejected(why))).await;
@@ -121,7 +123,8 @@ pub(super) fn is_expired(app: &App, ticket: &Ticket) -> bool {
 }
 
 /// Where to, with what, under whose token.
-fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
+fn asked(app: &App, ticket: &Ticket) -> Result<Asked, String> {
+    let outgoing = &ticket.message;
     let snapshot = app.directory.snapshot();
     let channel = snapshot.channel(&outgoing.channel);
     let connection = channel.and_then(|channel| channel.connection.as_ref());
@@ -153,6 +156,17 @@ fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
         .flat_map(|graph| graph.button_names.iter())
         .map(|(ours, theirs)| (ours.as_str(), theirs.as_str()))
         .collect();
+    let values = template.zip(definition.as_ref());
+    let values = values.map(|(record, definition)| link_values(app, ticket, record, definition));
+    let links: Vec<message::Link<'_>> = values
+        .iter()
+        .flatten()
+        .map(|(link, value)| message::Link {
+            button: usize::from(link.button),
+            takes_suffix: wrap::takes_suffix(link),
+            value,
+        })
+        .collect();
     let message = message::Message {
         to: &outgoing.to,
         template: template.map(|record| message::Template {
@@ -162,6 +176,7 @@ fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
             button_names: &names,
             named: record.graph.as_ref().is_some_and(|graph| graph.named),
             quick_replies: &quick_replies,
+            links: &links,
         }),
         sign: outgoing.sign.as_deref(),
         parameters: &outgoing.parameters,
@@ -175,6 +190,28 @@ fn asked(app: &App, outgoing: &Outgoing) -> Result<Asked, String> {
     };
     let path = format!("{}/{edge}", number.phone_number_id);
     Ok(Asked { token: connection.access_token.clone(), path, body })
+}
+
+/// The links of a template that lead over us, and what the variable of each takes.
+fn link_values<'a>(
+    app: &'a App,
+    ticket: &'a Ticket,
+    record: &'a TemplateRecord,
+    definition: &Definition,
+) -> Vec<(&'a Link, impl Fn(&str) -> Result<String, String> + use<'a>)> {
+    let channel = &ticket.message.channel;
+    let links = definition.buttons.iter();
+    let links = links.filter_map(|button| wrap::link_of(&record.links, button));
+    let made = links.map(|link| {
+        let message = Some((ticket.group.name.as_str(), ticket.place));
+        let token = Token::of(&app.keys, (channel, &ticket.message.from), link.id, message);
+        let value = move |suffix: &str| match suffix.len() {
+            0..=SUFFIX_BYTES_MAX => Ok(token.write(&app.keys, channel, suffix)),
+            bytes => Err(format!("has {bytes} bytes, at most {SUFFIX_BYTES_MAX} do")),
+        };
+        (link, value)
+    });
+    made.collect()
 }
 
 /// It waits again, each time `base` times as long, unless it was tried `most` times.

@@ -354,7 +354,14 @@ fn cards(whole: &Totals) -> Vec<Card> {
         Card {
             name: "Clicked",
             count: grouped(clicked),
-            note: share(clicked, whole.delivered, "delivered"),
+            note: match whole.machine_clicks() {
+                0 => share(clicked, whole.delivered, "delivered"),
+                hidden => format!(
+                    "{}; machines {} hidden",
+                    share(clicked, whole.delivered, "delivered"),
+                    grouped(hidden)
+                ),
+            },
         },
         Card {
             name: "Failed",

@@ -179,6 +179,7 @@ pub(crate) fn promo(id: &str) -> TemplateRecord {
         category: Category::Marketing,
         buttons: vec![Button { kind: ButtonKind::QuickReply, text: text("Yes") }],
         graph: None,
+        links: Vec::new(),
     }
 }
 

@@ -211,6 +211,7 @@ fn template(channel: &str, code: &str, language: &str, category: Category) -> Ch
         category,
         buttons: vec![button],
         graph: None,
+        links: Vec::new(),
     })
 }
 

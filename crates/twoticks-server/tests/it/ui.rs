@@ -450,6 +450,7 @@ async fn names_are_text_and_never_markup() {
         category: Category::Marketing,
         buttons: Vec::new(),
         graph: None,
+        links: Vec::new(),
     };
     let account =
         Account { uid: Uid::new(ONE).unwrap(), name: Text::new(name).unwrap(), subscribed: true };

@@ -61,6 +61,10 @@ pub const WEBHOOKS_PER_CHANNEL_MAX: usize = 8;
 pub const TEMPLATES_PER_CHANNEL_MAX: usize = 6_000;
 /// The longest components of a template, in bytes of JSON.
 pub const COMPONENTS_BYTES_MAX: usize = 64 * 1024;
+/// How many links a template may have, those that its buttons do not lead over any more included.
+pub const LINKS_PER_TEMPLATE_MAX: usize = 100;
+/// The longest target of a link, in bytes; WhatsApp takes 2,000 characters.
+pub const TARGET_BYTES_MAX: usize = 2_000;
 /// How many problems of a connection are kept: the first ones.
 pub const PROBLEMS_MAX: usize = 20;
 /// How many buttons a template may have.

@@ -216,7 +216,33 @@ pub struct TemplateRecord {
     /// What it says, and how it stands with WhatsApp; none while nobody asked.
     #[serde(default)]
     pub graph: Option<GraphTemplate>,
+    /// Those of its links that lead over us. One stays when its button does not lead over us any
+    /// more: messages that were sent have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
 }
+
+/// A link of a template that leads over us: WhatsApp has our address, we know where it leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// By what the tokens of its messages name it; unique in the directory, and of no meaning.
+    pub id: LinkId,
+    /// The place of its button among all buttons of the template, from 0.
+    pub button: u8,
+    /// The text on the button.
+    pub text: Text,
+    /// What WhatsApp has in front of the variable: our address, as it was then.
+    pub shown: Arc<str>,
+    /// Where it leads: an address of http or https of at most [`super::TARGET_BYTES_MAX`] bytes.
+    pub target: Arc<str>,
+    /// An example of what follows `target`, for a target that ends in a variable.
+    pub example: Option<Text>,
+}
+
+/// What tokens name a [`Link`] by: 48 random bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinkId(pub [u8; 6]);
 
 /// What WhatsApp says of a template, in its own words (open lists).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,16 +14,17 @@ use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 
 use super::change::Contents;
 use super::model::{
-    AccessKey, Account, Channel, IsvCode, Number, Owner, Policy, SYSTEM_POLICIES, Session,
-    TemplateRecord, User,
+    AccessKey, Account, Channel, IsvCode, Link, LinkId, Number, Owner, Policy, SYSTEM_POLICIES,
+    Session, TemplateRecord, User,
 };
 use super::names::{Name, Secret, Uid, UserId};
 use super::pass_on::PassOn;
 use super::{
     ACCOUNTS_MAX, APP_SECRETS_MAX, APP_SECRETS_PER_CHANNEL_MAX, BUTTONS_MAX, CHANNELS_MAX,
-    COMPONENTS_BYTES_MAX, KEYS_PER_PRINCIPAL_MAX, NUMBERS_PER_CHANNEL_MAX, POLICIES_ATTACHED_MAX,
-    POLICIES_PER_ACCOUNT_MAX, POLICY_BYTES_MAX, PUBLIC_KEY_BYTES_MAX, RECEIPTS_SECRET_MIN, Refusal,
-    SESSIONS_MAX, TEMPLATES_PER_CHANNEL_MAX, USERS_PER_ACCOUNT_MAX,
+    COMPONENTS_BYTES_MAX, KEYS_PER_PRINCIPAL_MAX, LINKS_PER_TEMPLATE_MAX, NUMBERS_PER_CHANNEL_MAX,
+    POLICIES_ATTACHED_MAX, POLICIES_PER_ACCOUNT_MAX, POLICY_BYTES_MAX, PUBLIC_KEY_BYTES_MAX,
+    RECEIPTS_SECRET_MIN, Refusal, SESSIONS_MAX, TARGET_BYTES_MAX, TEMPLATES_PER_CHANNEL_MAX,
+    USERS_PER_ACCOUNT_MAX,
 };
 
 /// Who acts.
@@ -107,6 +108,7 @@ pub struct Snapshot {
     numbers: HashMap<Box<str>, Arc<Number>>,
     numbers_of: HashMap<ChannelId, Vec<Arc<Number>>>,
     templates: HashMap<ChannelId, Templates>,
+    links: HashMap<LinkId, Arc<TemplateRecord>>,
 }
 
 impl Snapshot {
@@ -124,6 +126,7 @@ impl Snapshot {
             numbers: HashMap::new(),
             numbers_of: HashMap::new(),
             templates: HashMap::new(),
+            links: HashMap::new(),
         };
         snapshot.take_accounts(&contents)?;
         snapshot.take_users(&contents)?;
@@ -355,6 +358,13 @@ impl Snapshot {
         self.templates.get(channel)?.by_meta_id.get(meta_id)
     }
 
+    /// The link of this id, and the template that has it.
+    #[must_use]
+    pub fn link(&self, id: LinkId) -> Option<(&Arc<TemplateRecord>, &Link)> {
+        let record = self.links.get(&id)?;
+        Some((record, record.links.iter().find(|link| link.id == id)?))
+    }
+
     /// The template of this channel with this name and language.
     #[must_use]
     pub fn template_by_name(
@@ -514,6 +524,16 @@ impl Snapshot {
             limit(template.buttons.len(), BUTTONS_MAX, "buttons of a template")?;
             let components = template.graph.as_ref().map_or(0, |graph| graph.components.len());
             limit(components, COMPONENTS_BYTES_MAX, "bytes of a template's components")?;
+            limit(template.links.len(), LINKS_PER_TEMPLATE_MAX, "links of a template")?;
+            for link in &template.links {
+                limit(link.target.len(), TARGET_BYTES_MAX, "bytes of a link's target")?;
+                if self.links.insert(link.id, template.clone()).is_some() {
+                    return Err(Refusal::Exists {
+                        what: "link id",
+                        name: format!("{:?}", link.id.0),
+                    });
+                }
+            }
             let of_channel = self.templates.entry(template.channel.clone()).or_default();
             of_channel.count += 1;
             limit(of_channel.count, TEMPLATES_PER_CHANNEL_MAX, "templates of a channel")?;

@@ -118,6 +118,18 @@ fn template(of: &str, code: &str, language: &str, meta_id: &str) -> TemplateReco
         category: Category::Marketing,
         buttons: vec![Button { kind: ButtonKind::QuickReply, text: text("Stop") }],
         graph: None,
+        links: Vec::new(),
+    }
+}
+
+fn link(id: [u8; 6]) -> Link {
+    Link {
+        id: LinkId(id),
+        button: 1,
+        text: text("Shop"),
+        shown: "https://l.example.com/r/".into(),
+        target: "https://shop.example/{{1}}".into(),
+        example: Some(text("spring")),
     }
 }
 
@@ -174,7 +186,11 @@ fn connected() -> Vec<Change> {
     vec![
         Change::UpdateChannel(Channel { connection: Some(connection), ..channel }),
         Change::PutNumber(Number { graph: Some(said), ..number }),
-        Change::PutTemplate(TemplateRecord { graph: Some(stands), ..template }),
+        Change::PutTemplate(TemplateRecord {
+            graph: Some(stands),
+            links: vec![link([1, 2, 3, 4, 5, 6])],
+            ..template
+        }),
     ]
 }
 
@@ -334,6 +350,14 @@ async fn names_are_unique(directory: &dyn Directory) {
     directory.change(everything()).await.unwrap();
     let mut named_alike = template("cams-one", "1002", "en", "9009");
     named_alike.name = text("name_of_1001");
+    let linked = |code, count| {
+        let links = vec![link([7; 6]); count];
+        Change::PutTemplate(TemplateRecord { links, ..template("cams-one", code, "en", code) })
+    };
+    directory.change(vec![linked("1003", 1)]).await.unwrap();
+    let (_, known) =
+        directory.snapshot().link(LinkId([7; 6])).map(|(a, b)| (a.clone(), b.clone())).unwrap();
+    assert_eq!(known, link([7; 6]));
     for change in [
         Change::AddAccount(account(UID)),
         Change::AddUser(user("20001", "another", &[])),
@@ -346,6 +370,8 @@ async fn names_are_unique(directory: &dyn Directory) {
         Change::PutNumber(number("15550001111", "106540352242922", "cams-one")),
         Change::PutTemplate(template("cams-one", "1002", "en", "9001")),
         Change::PutTemplate(named_alike),
+        linked("1004", 1),
+        linked("1005", 2),
     ] {
         let refusal = refused(directory, vec![change]).await;
         assert!(matches!(refusal, Refusal::Exists { .. }), "{refusal}");

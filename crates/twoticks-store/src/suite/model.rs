@@ -86,7 +86,12 @@ fn any_message() -> impl Strategy<Value = Event> {
 }
 
 fn any_tap() -> impl Strategy<Value = Event> {
-    let kinds = vec![ButtonKind::QuickReply, ButtonKind::Url, ButtonKind::Interactive];
+    let kinds = vec![
+        ButtonKind::QuickReply,
+        ButtonKind::Url,
+        ButtonKind::Interactive,
+        ButtonKind::UrlMachine,
+    ];
     let button = (prop::sample::select(kinds), prop::sample::select(vec!["Yes", "No"]))
         .prop_map(|(kind, label)| Button { kind, text: text(label) });
     let sign = (any_template(), any_campaign())

@@ -40,6 +40,25 @@ pub struct Template<'a> {
     /// The places of its quick replies among its buttons, for a template whose definition is not
     /// known.
     pub quick_replies: &'a [usize],
+    /// Those of its links that lead over us; none on the cards of a carousel.
+    pub links: &'a [Link<'a>],
+}
+
+/// A link of a template that leads over us: its variable takes what we make of it.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    /// The place of its button.
+    pub button: usize,
+    /// Whether a message brings what follows the target.
+    pub takes_suffix: bool,
+    /// What the variable takes, for what follows the target; empty if nothing does.
+    pub value: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+impl std::fmt::Debug for Link<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("button", &self.button).finish_non_exhaustive()
+    }
 }
 
 /// A message to be made, in the words of the CAMS door.
@@ -383,7 +402,20 @@ impl Filling<'_> {
             ButtonKind::QuickReply => payloads.next().map(|payload| quick_reply(index, payload)),
             ButtonKind::Url if button.variable.is_none() => None,
             ButtonKind::Url => {
-                let value = own().ok_or_else(|| lacks(theirs.unwrap_or(&ours.as_str())))?;
+                let name = theirs.unwrap_or(&ours.as_str()).to_owned();
+                let link = self.template.links.iter().find(|it| it.button == index);
+                let link = link.filter(|_| part.card.is_none());
+                let value = match link.filter(|link| !link.takes_suffix) {
+                    Some(_) => String::new(),
+                    None => own().ok_or_else(|| lacks(name))?,
+                };
+                let value = match link {
+                    Some(link) => {
+                        let of = format!("{ours} of TemplateParams");
+                        (link.value)(&value).map_err(|why| unfit(&of, why))?
+                    }
+                    None => value,
+                };
                 Some(component("url", json!({"type": "text", "text": value})))
             }
             ButtonKind::CopyCode => {

@@ -23,6 +23,7 @@ fn made(definition: Option<&Value>, named: bool, parameters: &Value, call: &Valu
         named,
         button_names: &BTreeMap::from([("button_9", "path")]),
         quick_replies: &[0],
+        links: &[],
     };
     let to = parameters.get("To").and_then(Value::as_str).unwrap_or("15550001");
     let message = Message {

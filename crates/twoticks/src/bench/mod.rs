@@ -16,6 +16,7 @@ mod growth;
 mod handler;
 mod http;
 mod limit;
+mod links;
 mod load;
 mod meter;
 mod part;
@@ -87,6 +88,7 @@ const ROWS: &[Row] = &[
     Row { name: "store", run: store::run },
     Row { name: "door100", run: door100::run },
     Row { name: "door1", run: door1::run },
+    Row { name: "links", run: links::run },
     Row { name: "postgres", run: peers::postgres },
     Row { name: "clickhouse", run: peers::clickhouse },
     Row { name: "receiver", run: receiver::run },
@@ -111,6 +113,7 @@ struct Sizes {
     door100_bodies: u64,
     door1_bodies: u64,
     receiver_bodies: u64,
+    opened_links: usize,
     /// None if it is left out.
     growth_messages: Option<u64>,
     /// What the rows after growth have if there was no growth.
@@ -135,6 +138,7 @@ impl Sizes {
             door100_bodies: (events / 100).min(if args.quick { 2_000 } else { 20_000 }).max(16),
             door1_bodies: events.min(if args.quick { 15_000 } else { 200_000 }),
             receiver_bodies: events.min(if args.quick { 3_000 } else { 20_000 }),
+            opened_links: if args.quick { 3_000 } else { 20_000 },
             growth_messages: args.growth_messages.or((!args.quick).then_some(100_000_000)),
             grown_events: events.min(if args.quick { 100_000 } else { u64::MAX }),
             busy_events: events.min(if args.quick { 60_000 } else { 1_000_000 }),

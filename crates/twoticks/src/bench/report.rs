@@ -70,6 +70,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("door1_rps_ratio", "door1", "door, 1 a body: requests/s ÷ limit", Goal::AtLeast(0.5)),
     key("door1_p99_ratio", "door1", "door, evenly: p99 ÷ (20 ms + 3 fsyncs)", Goal::AtMost(1.0)),
+    key("link_p99_ms", "links", "a link, opened: p99 until led on, ms", Goal::AtMost(5.0)),
     key("growth_cpu_ratio", "growth", "growth: CPU per event, late ÷ early", Goal::AtMost(1.5)),
     key(
         "growth_memory_ratio",

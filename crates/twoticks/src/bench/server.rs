@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command as Process};
+use twoticks_core::clock::Clock as _;
 use twoticks_core::ids::Text;
 use twoticks_emulator::stream::{Cast, Plan};
 use twoticks_server::control::channels::{Command as Channels, NewChannel, NewTemplate};
 use twoticks_server::control::people::Command as People;
 use twoticks_server::control::{Command, SecretText};
-use twoticks_store::directory::model::StatusSource;
+use twoticks_server::links::wrap::Wrap;
+use twoticks_store::directory::file::FileDirectory;
+use twoticks_store::directory::model::{GraphTemplate, StatusSource, TemplateRecord};
 use twoticks_store::directory::names::Uid;
+use twoticks_store::directory::{Change, Directory as _};
 use twoticks_store::keys::Keys;
 
 use super::meter::{Memory, Whose};
@@ -28,6 +32,8 @@ use crate::reach::Data;
 
 /// The app secret of all channels: one app, many accounts.
 pub(super) const SECRET: &str = "the app secret of a benchmark";
+/// Under which address links lead over it; nobody looks it up.
+const LINKS: &str = "https://l.example.com";
 /// How long a server may take until it says that it is ready.
 const READY_MAX: Duration = Duration::from_secs(120);
 /// A server that has used no processor time for so long has nothing left to do: longer than
@@ -49,7 +55,8 @@ pub(super) struct Server {
 /// The configuration of a folder, which is not that of the current folder.
 fn file(folder: &Path) -> Result<PathBuf> {
     let path = folder.with_extension("toml");
-    std::fs::write(&path, "[cams]\n").context("cannot write a configuration")?;
+    std::fs::write(&path, format!("[links]\nurl = \"{LINKS}\"\n"))
+        .context("cannot write a configuration")?;
     Ok(path)
 }
 
@@ -108,6 +115,47 @@ pub(super) async fn set_up(folder: &Path, plan: &Plan, with_templates: bool) -> 
         data.ask(Command::Channels(command)).await?;
     }
     data.close().await
+}
+
+/// Has a link of a template lead over the server, as if WhatsApp had said that it does; the token
+/// behind its address, of the template as a whole.
+pub(super) async fn link(folder: &Path, plan: &Plan) -> Result<String> {
+    let cast = Cast::of(plan);
+    let it = cast.templates.first().context("there is no template")?;
+    let (code, language) = (it.template.code.clone(), it.template.language.clone());
+    let keys = Keys::open(&folder.join("key"))?;
+    let directory = FileDirectory::open(folder, Arc::new(keys))?;
+    let snapshot = directory.snapshot();
+    let known = snapshot.template(&it.channel, &code, &language).context("it is not there")?;
+    let url = format!("{LINKS}/r/{{{{1}}}}");
+    let button = json!({"type": "URL", "text": "Shop", "url": url});
+    let components = json!([{"type": "BUTTONS", "buttons": [button]}]);
+    let graph = GraphTemplate {
+        components: components.to_string().into(),
+        named: false,
+        button_names: std::collections::BTreeMap::new(),
+        status: Text::lossy("APPROVED"),
+        reason: None,
+        quality: None,
+        updated: SystemClock.now(),
+    };
+    let record = TemplateRecord { graph: Some(graph), ..TemplateRecord::clone(known) };
+    directory.change(vec![Change::PutTemplate(record)]).await?;
+    drop(directory);
+    let overrides =
+        Overrides { file: Some(file(folder)?), data_folder: Some(folder.to_owned()), listen: None };
+    let mut data = Data::reach(&config::read(&overrides)?, Arc::new(SystemClock)).await?;
+    let wrap = Wrap {
+        channel: Some(it.channel.clone()),
+        code,
+        language,
+        button: None,
+        target: Some("https://shop.example/spring".to_owned()),
+    };
+    let said = data.ask(Command::Channels(Channels::WrapTemplate(wrap))).await?;
+    data.close().await?;
+    let token = said.pointer("/links/0/template_tokens/0/token").and_then(Value::as_str);
+    Ok(token.context("the link has no token")?.to_owned())
 }
 
 impl Server {

@@ -3,7 +3,8 @@
 use super::*;
 
 /// What others read from the report.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
+    "link_p99_ms",
     "store_cpu_ratio",
     "store_bytes_per_event",
     "door100_cpu_ratio",

@@ -2,7 +2,7 @@
 //! API, also when it is killed while it sends.
 
 use std::collections::BTreeMap;
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,6 +44,7 @@ impl Business {
         let variables = [
             ("TWOTICKS__GRAPH__URL", Path::new(graph)),
             ("TWOTICKS__GRAPH__MESSAGES_PER_SECOND", rate),
+            ("TWOTICKS__LINKS__URL", Path::new("https://l.example.com")),
         ];
         let args = ["serve", "--listen", "127.0.0.1:0", "--json"];
         let mut running = self.place.start_with(&args, &variables);
@@ -166,6 +167,120 @@ fn from_init_to_a_metric_with_whatsapp_connected() {
     };
     let counts = ["SentCount", "DeliveredCount", "ReadCount"].map(sum);
     assert_eq!(counts, [1, 1, 1], "{metric}");
+    let (server, _) = business.server.take().unwrap();
+    assert_eq!(server.stop(), 0);
+    business.emulated.stop();
+}
+
+/// Opens an address as a phone does, through whatever stands in front of the server; where it is
+/// led to.
+fn open(ready: &Value, url: &str) -> String {
+    let path = url.strip_prefix("https://l.example.com").unwrap_or_else(|| panic!("{url}"));
+    let mut stream = std::net::TcpStream::connect(address(ready)).unwrap();
+    let agent = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/130.0 Mobile";
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nuser-agent: {agent}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
+    let to = answer.lines().find_map(|line| line.strip_prefix("location: "));
+    to.unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+#[test]
+fn a_link_is_wrapped_sent_opened_and_shown_as_clicked() {
+    let mut business = Business::new();
+    business.serve();
+    assert_eq!(business.connect()["missing"], json!([]));
+    business.call("EnableWhatsappROIMetric", &[]);
+    business.emulated.post("config?outcome=read", "");
+    let components = r#"[{"Type": "BODY", "Text": "Hello"}, {"Type": "BUTTONS", "Buttons": [
+        {"Type": "URL", "Text": "Shop", "Url": "https://shop.example/spring"}]}]"#;
+    let made = business.call(
+        "CreateChatappTemplate",
+        &[
+            ("Name", "spring_links"),
+            ("Language", "en"),
+            ("Category", "MARKETING"),
+            ("TemplateType", "WHATSAPP"),
+            ("Components", components),
+        ],
+    );
+    let code = made["Data"]["TemplateCode"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let synced = business.place.ask(&["channel", "sync", CHANNEL]);
+    assert_eq!(synced["links_to_wrap"], 1, "{synced}");
+    let wrapped = business.place.ask(&["channel", "template", "wrap", &code, "en"]);
+    assert_eq!(wrapped["links"][0]["target"], "https://shop.example/spring", "{wrapped}");
+    business.emulated.post("clock?advance=12h", "");
+    let status = || {
+        let listed = business.place.ask(&["channel", "template", "list"]);
+        let known = listed.as_array().unwrap().iter().find(|it| it["code"] == code.as_str());
+        known.unwrap()["status"].clone()
+    };
+    let mut asked = 0;
+    while status() != "APPROVED" {
+        asked += 1;
+        assert!(asked < 100, "it is still under review");
+    }
+    let number = business.number();
+    let form = [
+        ("ChannelType", "whatsapp"),
+        ("Type", "template"),
+        ("TemplateCode", code.as_str()),
+        ("Language", "en"),
+        ("From", number.as_str()),
+        ("To", "15550109999"),
+    ];
+    let sent = business.call("SendChatappMessage", &form);
+    assert!(sent["MessageId"].as_str().unwrap().starts_with("wamid."), "{sent}");
+    let sends = business.emulated.get("inspect/sends?limit=1000");
+    let url = sends["sends"][0]["parameters"]["Addresses"][0].as_str();
+    let url = url.unwrap_or_else(|| panic!("{sends}")).to_owned();
+    // The message says that it was sent before its click is one of a message after the opt-in.
+    let told_sent = || {
+        let posted = business.emulated.get("inspect/webhooks?limit=1000");
+        let posted = posted["webhooks"].as_array().unwrap();
+        let mut taken =
+            posted.iter().filter(|it| it["callback"].is_string() && it["status"] == 200);
+        taken.any(|it| it["body"].to_string().contains(r#""status":"read""#))
+    };
+    business.emulated.post("clock?advance=12h", "");
+    while !told_sent() {}
+    for _ in 0..2 {
+        assert_eq!(open(business.ready(), &url), "https://shop.example/spring");
+    }
+    // A server that begins anew knows the link, and has counted what was opened before.
+    let (server, _) = business.server.take().unwrap();
+    assert_eq!(server.stop(), 0);
+    business.serve();
+    assert_eq!(open(business.ready(), &url), "https://shop.example/spring");
+    let day = 86_400_000;
+    let now = business.emulated.get("clock")["now"].as_i64().unwrap();
+    let (start, end) = ((now - 3 * day).to_string(), (now + day).to_string());
+    let form = [("TemplateCode", code.as_str()), ("Start", &start), ("End", &end)];
+    let clicked = |metric: &Value| -> i64 {
+        let rows = metric["Data"].as_array().unwrap_or_else(|| panic!("{metric}")).iter();
+        let shown = rows.flat_map(|row| row["Cliented"].as_array().unwrap());
+        shown
+            .map(|it| {
+                assert_eq!(
+                    (&it["Type"], &it["ButtonContent"]),
+                    (&json!("url_button"), &json!("Shop"))
+                );
+                it["Count"].as_i64().unwrap()
+            })
+            .sum()
+    };
+    let mut counted = 0;
+    for _ in 0..100 {
+        counted = clicked(&business.call("GetChatappTemplateMetric", &form));
+        if counted == 3 {
+            break;
+        }
+    }
+    assert_eq!(counted, 3);
     let (server, _) = business.server.take().unwrap();
     assert_eq!(server.stop(), 0);
     business.emulated.stop();

@@ -302,8 +302,7 @@ fn url_click(
 ) {
     out.unread(place, &told.unread);
     let channel = &sender.channel.id;
-    // A blank is in no id, so the three cannot be confused with another three or with a wamid.
-    let id = format!("{} marketing_messages_link_click {}", told.click_id, told.time_ms);
+    let id = link_click(&told.click_id);
     let event = TapEvent {
         channel: channel.clone(),
         number: sender.number.clone(),
@@ -314,6 +313,12 @@ fn url_click(
         sign: None,
     };
     out.count(context, place, Event::Tap(event));
+}
+
+/// By what a click on a link is known: Meta's click id, however we hear of it. A blank is in no id,
+/// so it cannot be confused with a wamid.
+pub(crate) fn link_click(click_id: &str) -> String {
+    format!("{click_id} marketing_messages_link_click")
 }
 
 fn category(

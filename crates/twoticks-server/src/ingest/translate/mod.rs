@@ -27,6 +27,7 @@ use twoticks_wire::webhook::sign::SignView;
 
 use crate::graph::notices::Notice;
 
+pub(crate) use meta::link_click;
 pub use meta::meta;
 pub use receipts::receipts;
 

@@ -60,6 +60,7 @@ async fn directory() -> MemoryDirectory {
             category: Category::Marketing,
             buttons: vec![Button { kind: ButtonKind::QuickReply, text: text("Yes") }],
             graph: None,
+            links: Vec::new(),
         }));
     }
     directory.change(changes).await.unwrap();

@@ -7,6 +7,7 @@
 mod account;
 mod bad_days;
 mod figures;
+mod links;
 mod listing;
 mod media;
 mod sends;
