@@ -1,10 +1,12 @@
-//! Making what says which messages and taps there may be, and keeping it within its share of memory.
+//! Making what says which messages and taps there may be, and keeping it within its share of
+//! memory.
 //!
 //! At the start the filters of what is in the tables are made, and whenever nothing is put into a
 //! piece any more, its filter is made anew from its keys: smaller, and with fewer that seem to be
 //! there. What always holds: a key is known before anybody could look for it; a filter takes the
-//! place of another when it has all keys of that, which do not change any more; one that has no room
-//! is made narrower or let go of, and then the engine is asked.
+//! place of another when it has all keys of that, which do not change any more; what several
+//! pieces have seen excludes nothing until it has all keys of all of them; what has no room is made
+//! narrower or let go of, and then the engine is asked.
 
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, Weak};

@@ -3,11 +3,11 @@
 //!
 //! Of a piece that is written to it is a blocked Bloom filter, about 12 bits a key, so that of a
 //! thousand keys that are not there some five seem to be. It grows by layers, because how many keys
-//! a piece will have is not known for sure. Of one that nothing is put into any more it is made anew,
-//! from its keys, as a [`Ribbon`]: 13.5 bits a key, so that one of 4,096 seems to be there, and a bit
-//! of these can be given back at any time, for twice as many. It is nowhere stored: for what the
-//! tables have at the start it is made again in the background, and as long as it does not know all
-//! keys the engine is asked.
+//! a piece will have is not known for sure. When nothing is put into the piece any more, it is made
+//! anew from the keys, as a [`Ribbon`]: 13.5 bits a key, so that one of 4,096 seems to be there, and
+//! a bit of these can be given back at any time, for twice as many. Several pieces have one before
+//! theirs ([`Seen`]). None is stored: for what the tables have at the start they are made again in
+//! the background, and as long as one does not know all keys the engine is asked.
 //!
 //! What always holds: a key that was put in is never excluded, whichever of both it was put into.
 

@@ -30,8 +30,8 @@ pub(crate) struct Memory {
     /// values; in memory it takes about three times as much, and twice while it is being written.
     /// Most of the time there is so much of one table only, the newest piece's messages.
     pub(crate) unwritten: u64,
-    /// For filters, in bytes: 1.7 for each message that is kept. Where there is no room for so much,
-    /// they get by with less of each and the engine is asked more often.
+    /// For filters, in bytes: 2.8 for each message that is kept. Where there is no room for so much
+    /// they get by with less, down to 1.4, and the engine is asked more often.
     pub(crate) filters: usize,
     /// Of how many keys a filter is made at a time.
     pub(crate) filling: usize,

@@ -5,7 +5,8 @@
 //! A key is an equation over 64 bits in a row of a table: some of them, added up, are zero. The
 //! table is a solution of all keys' equations, by chance otherwise, in several columns; of a key
 //! that is not there the sum is zero in half of the columns. So each column takes a bit and an
-//! eighth of a key and halves how many keys seem to be there, and any of them can be left out later.
+//! eighth of a key and halves how many keys seem to be there, and any of them can be left out
+//! later.
 
 /// How many bits an equation is over.
 const WIDTH: usize = 64;
