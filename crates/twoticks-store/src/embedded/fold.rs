@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use twoticks_core::clock::Time;
 
+use crate::embedded::filling::Filling;
 use crate::embedded::opening;
 use crate::embedded::pieces::PIECE;
 use crate::embedded::tables::Slot;
@@ -290,28 +291,32 @@ fn fold_until_done(shared: &Shared, young: &mut Young, position: Position, work:
     true
 }
 
-/// Makes the filters of what was in the tables when they were opened, then ends.
-pub(crate) fn fill_filters(shared: &Shared) {
-    let mut from = None;
+/// Makes filters: of what was in the tables when they were opened, and then after every commit of
+/// what is not written to any more, until nobody tells of any.
+pub(crate) fn fill_filters(shared: &Shared, committed: &Receiver<()>) {
+    let mut filling = Filling::default();
     loop {
-        match shared.slot.with(|tables| tables.fill_filters(&from)) {
-            Ok(Some(next)) => from = next,
-            Ok(None) => return,
-            // The engine is asked instead, until the next start.
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                return tracing::warn!(error, "the filters of the ledger are not made");
-            }
-        }
-        if shared.pause(Duration::ZERO) {
+        let more = shared.slot.with(|tables| tables.fill_filters(&mut filling));
+        // The engine is asked instead until the next commit.
+        let more = more.unwrap_or_else(|error| {
+            filling = Filling::default();
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the filters of the ledger are not made");
+            false
+        });
+        if shared.pause(Duration::ZERO) || (!more && committed.recv().is_err()) {
             return;
         }
     }
 }
 
 /// Commits frozen overlays until all who can send are gone.
-/// `due` hears of the time reached whenever a span of it is over.
-pub(crate) fn commit(shared: &Shared, commits: &Receiver<Arc<Overlay>>, due: &SyncSender<Time>) {
+/// `due` hears of the time reached whenever a span of it is over, `fill` of every commit.
+pub(crate) fn commit(
+    shared: &Shared,
+    commits: &Receiver<Arc<Overlay>>,
+    (due, fill): (&SyncSender<Time>, &SyncSender<()>),
+) {
     let mut span = None;
     while let Ok(frozen) = commits.recv() {
         let mut attempt = 0;
@@ -321,6 +326,8 @@ pub(crate) fn commit(shared: &Shared, commits: &Receiver<Arc<Overlay>>, due: &Sy
             }
             attempt += 1;
         }
+        // Nothing is lost if it has not done yet what it was told before.
+        fill.try_send(()).unwrap_or_default();
         let now = Some(frozen.latest.0.div_euclid(PIECE));
         if span != now && due.try_send(frozen.latest).is_ok() {
             span = now;

@@ -10,6 +10,7 @@
 //! journal in [`retention`].
 
 mod cells;
+mod filling;
 mod filter;
 pub mod fold;
 pub mod kept;
@@ -21,6 +22,7 @@ mod query;
 mod recent;
 mod refold;
 pub mod retention;
+mod ribbon;
 mod scan;
 pub mod scratch;
 mod sealing;
@@ -183,20 +185,23 @@ impl Embedded {
         let (commits, committing) = sync_channel(1);
         let [folds, commit, fills, expires] = [(); 4].map(|()| Arc::clone(&shared));
         let (due, to_expire) = sync_channel(1);
+        let (fill, to_fill) = sync_channel(1);
         // What has expired while nobody was there.
         due.try_send(committed).expect("there is room in a fresh channel");
         let started = [
             threads::start("twoticks-fold", move || {
                 fold::run(&folds, young, (&ordered, &backlog), &commits);
             }),
-            threads::start("twoticks-commit", move || fold::commit(&commit, &committing, &due)),
+            threads::start("twoticks-commit", move || {
+                fold::commit(&commit, &committing, (&due, &fill));
+            }),
             threads::start("twoticks-expiry", move || {
                 threads::stand_back();
                 fold::expire(&expires, &to_expire);
             }),
             threads::start("twoticks-filter", move || {
                 threads::stand_back();
-                fold::fill_filters(&fills);
+                fold::fill_filters(&fills, &to_fill);
             }),
         ];
         let started: Result<_, _> = started.into_iter().collect();

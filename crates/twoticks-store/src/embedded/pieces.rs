@@ -22,7 +22,8 @@ use twoticks_core::ids::ChannelId;
 use twoticks_core::message::{BACKDATED_MAX, STATE_KEPT, TOMBSTONE_KEPT};
 
 use crate::digest::Table;
-use crate::embedded::filter::Filter;
+use crate::embedded::filling::asked;
+use crate::embedded::filter::{Filter, Seen};
 use crate::embedded::tables::{Tables, engine_error, gathering, layout_error};
 use crate::embedded::tombstones::{Fingerprint, Tombstones};
 use crate::error::Error;
@@ -36,8 +37,6 @@ pub(crate) const PIECE: i64 = 15 * DAY;
 const EXPIRE_STEP: usize = 1 << 20;
 /// How many files of a piece's messages there are before they are merged.
 const FILES_MAX: u8 = 8;
-/// How many messages are taken into a filter at a time.
-pub(super) const FILTER_STEP: usize = 65_536;
 
 /// What the guard is called, before its number; nothing is in it.
 const GUARD: &str = "guard-";
@@ -59,6 +58,8 @@ pub(crate) struct Piece {
     pub(crate) taps: Keyspace,
     /// Which messages and taps it may have.
     pub(crate) filter: Arc<Filter>,
+    /// Which it and others may have: those next to it, as a rule.
+    pub(crate) seen: Arc<Seen>,
 }
 
 /// What the tables know of a message or a tap.
@@ -70,9 +71,6 @@ pub(crate) enum Found {
 
 /// Where to go on making tombstones: the piece, its table, behind which key.
 pub(crate) type ExpireAt = Option<(PieceId, Table, Option<Slice>)>;
-
-/// Where to go on making filters: behind this key of the piece, or of the tombstones of that epoch.
-pub(crate) type FillFrom = Option<(PieceId, Slice)>;
 
 /// The whole state as of one position, which is read piece by piece.
 pub(crate) struct Cut {
@@ -121,7 +119,14 @@ impl Piece {
         let messages = db.keyspace(&format!("{MESSAGES}{name}"), messages)?;
         let taps = db.keyspace(&format!("{TAPS}{name}"), || gathering(unwritten))?;
         let filter = Arc::new(Filter::unknowing(keys(&messages, &taps)));
-        Ok(Self { epoch, part, messages, taps, filter })
+        let seen = Arc::new(Seen::unknowing(0));
+        Ok(Self { epoch, part, messages, taps, filter, seen })
+    }
+
+    /// Takes in what is about to be put into it, by its hashes.
+    pub(crate) fn know(&self, hashes: &[u64]) {
+        self.seen.insert(hashes.iter().copied());
+        self.filter.insert(hashes.iter().copied());
     }
 
     pub(crate) fn id(&self) -> PieceId {
@@ -141,7 +146,7 @@ impl Piece {
 }
 
 /// About how many keys a piece has, and a few more.
-fn keys(messages: &Keyspace, taps: &Keyspace) -> usize {
+pub(super) fn keys(messages: &Keyspace, taps: &Keyspace) -> usize {
     (messages.approximate_len() + taps.approximate_len()) * 17 / 16
 }
 
@@ -150,27 +155,7 @@ fn sealed((epoch, part): PieceId) -> String {
     format!("sealed-{epoch}.{part}")
 }
 
-/// What is known without asking the engine, at some moment.
-pub(crate) struct Filters {
-    pieces: Pieces,
-    tombstones: Arc<[Tombstones]>,
-}
-
-impl Filters {
-    /// Whether something can be known of the message with this key.
-    pub(crate) fn may_have(&self, key: &[u8]) -> bool {
-        let hash = Fingerprint::of(Table::Messages, key).hash();
-        self.pieces.iter().any(|piece| piece.filter.may_have(hash))
-            || self.tombstones.iter().any(|tombstones| tombstones.filter.may_have(hash))
-    }
-}
-
 impl Tables {
-    /// The filters that there are now.
-    pub(crate) fn filters(&self) -> Filters {
-        Filters { pieces: self.pieces(), tombstones: self.tombstones() }
-    }
-
     /// The pieces that there are now.
     pub(crate) fn pieces(&self) -> Pieces {
         Arc::clone(&self.pieces.read().unwrap_or_else(PoisonError::into_inner))
@@ -214,35 +199,14 @@ impl Tables {
         let mut all = Vec::clone(&pieces);
         // In a large ledger all pieces of a span but the last are full.
         let keys = all.first().map_or(0, |last| keys(&last.messages, &last.taps));
-        let piece = Piece { filter: Arc::new(Filter::complete(keys)), ..piece };
+        let filter = Arc::new(Filter::complete(keys));
+        let seen = self.memory.seen_with(&all, Seen::complete);
+        let piece = Piece { filter, seen, ..piece };
         all.push(piece.clone());
         all.sort_unstable_by_key(|piece| Reverse(piece.id()));
-        self.forget_filters(&mut all);
+        self.fit_filters(&mut all);
         *pieces = Arc::new(all);
         Ok(piece)
-    }
-
-    /// Lets go of the filters of what is oldest until there is memory for the rest.
-    fn forget_filters(&self, pieces: &mut [Piece]) {
-        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = tombstones.to_vec();
-        let old = all.iter_mut().rev().map(|old| (old.epoch, &mut old.filter));
-        let pieces = pieces.iter_mut().rev().map(|old| (old.epoch, &mut old.filter));
-        let mut filters: Vec<_> = old.chain(pieces).collect();
-        let mut bytes = filters.iter().map(|(_, filter)| filter.bytes()).sum::<usize>();
-        for (epoch, filter) in filters.iter_mut().filter(|(_, filter)| filter.bytes() > 0) {
-            if bytes <= self.memory.filters {
-                break;
-            }
-            bytes -= filter.bytes();
-            **filter = Arc::new(Filter::unknowing(0));
-            tracing::warn!(
-                ledger.epoch = epoch,
-                "there is no memory left to know which messages of that time there are: the tables \
-                are asked, which takes longer; a larger `limits.memory_mb` helps"
-            );
-        }
-        *tombstones = all.into();
     }
 
     /// The whole state as of now: what is committed from now on goes into a piece of its own.
@@ -380,7 +344,7 @@ impl Tables {
     /// What is known of a message.
     pub(crate) fn message(&self, key: &[u8]) -> Result<Option<Found>, Error> {
         let fingerprint = Fingerprint::of(Table::Messages, key);
-        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
+        for piece in asked(&self.pieces(), fingerprint.hash()) {
             if let Some(value) = piece.messages.get(key).map_err(engine_error)? {
                 return Ok(Some(Found::Row(value)));
             }
@@ -391,7 +355,7 @@ impl Tables {
     /// What is known of a tap.
     pub(crate) fn tap(&self, key: &[u8]) -> Result<Option<Found>, Error> {
         let fingerprint = Fingerprint::of(Table::Taps, key);
-        for piece in self.pieces().iter().filter(|it| it.filter.may_have(fingerprint.hash())) {
+        for piece in asked(&self.pieces(), fingerprint.hash()) {
             if let Some(value) = piece.taps.get(key).map_err(engine_error)? {
                 return Ok(Some(Found::Row(value)));
             }
@@ -406,52 +370,6 @@ impl Tables {
             }
         }
         Ok(None)
-    }
-
-    /// Goes on making the filters of what was in the tables when they were opened, from the
-    /// message behind `from`; where to go on after that, if there is more to do.
-    pub(crate) fn fill_filters(&self, from: &FillFrom) -> Result<Option<FillFrom>, Error> {
-        let (pieces, tombstones) = (self.pieces(), self.tombstones());
-        let filters = pieces.iter().map(|piece| &piece.filter);
-        let filters = filters.chain(tombstones.iter().map(|tombstones| &tombstones.filter));
-        // Beyond that the engine has to be asked for what the oldest have.
-        if filters.map(|filter| filter.bytes()).sum::<usize>() > self.memory.filters {
-            return Ok(None);
-        }
-        let behind = |id| from.as_ref().filter(|(of, _)| *of == id).map(|(_, key)| key.clone());
-        if let Some(piece) = pieces.iter().find(|piece| !piece.filter.is_complete()) {
-            let start = behind(piece.id()).map_or(Bound::Unbounded, Bound::Excluded);
-            let (mut hashes, mut last) = (Vec::with_capacity(FILTER_STEP), None);
-            let rows = piece.messages.range::<Slice, _>((start, Bound::Unbounded));
-            for guard in rows.take(FILTER_STEP) {
-                let key = guard.key().map_err(engine_error)?;
-                hashes.push(Fingerprint::of(Table::Messages, &key).hash());
-                last = Some((piece.id(), key));
-            }
-            let is_end = hashes.len() < FILTER_STEP;
-            if is_end {
-                // Taps are few beside the messages.
-                for guard in piece.taps.iter() {
-                    let key = guard.key().map_err(engine_error)?;
-                    hashes.push(Fingerprint::of(Table::Taps, &key).hash());
-                }
-            }
-            piece.filter.insert(hashes.into_iter());
-            if is_end {
-                piece.filter.finish();
-            }
-            return Ok(Some(last.filter(|_| !is_end)));
-        }
-        let Some(tombstones) = tombstones.iter().find(|it| !it.filter.is_complete()) else {
-            return Ok(None);
-        };
-        let from = behind((tombstones.epoch, 0)).and_then(|key| <[u8; 2]>::try_from(&*key).ok());
-        let (hashes, next) = tombstones.hashes(&self.db, from, FILTER_STEP)?;
-        tombstones.filter.insert(hashes.into_iter());
-        if next.is_none() {
-            tombstones.filter.finish();
-        }
-        Ok(Some(next.map(|bucket| ((tombstones.epoch, 0), Slice::from(bucket)))))
     }
 
     /// The messages of a channel, sorted by key.

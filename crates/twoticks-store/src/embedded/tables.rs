@@ -23,7 +23,7 @@ use twoticks_core::clock::Time;
 
 use crate::day::Day;
 use crate::digest::Table;
-use crate::embedded::filter::Filter;
+use crate::embedded::filter::{Filter, Seen};
 use crate::embedded::memory::Memory;
 use crate::embedded::pieces::{Piece, Pieces};
 use crate::embedded::tombstones::{self, Fingerprint, Tombstones};
@@ -109,6 +109,14 @@ impl Tables {
                 }
             }
             pieces.sort_unstable_by_key(|piece| Reverse(piece.id()));
+            // From the oldest on, as they were made.
+            for index in (0..pieces.len()).rev() {
+                let older = pieces.get(index + 1..).unwrap_or_default();
+                let seen = memory.seen_with(older, Seen::unknowing);
+                if let Some(piece) = pieces.get_mut(index) {
+                    piece.seen = seen;
+                }
+            }
             tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
             Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
@@ -252,7 +260,8 @@ impl Tables {
         // Before anybody could look for them there.
         let of_messages = messages.iter().map(|(key, _)| Fingerprint::of(Table::Messages, key));
         let of_taps = taps.keys().map(|key| Fingerprint::of(Table::Taps, key));
-        piece.filter.insert(of_messages.chain(of_taps).map(Fingerprint::hash));
+        let hashes: Vec<u64> = of_messages.chain(of_taps).map(Fingerprint::hash).collect();
+        piece.know(&hashes);
         for (key, value) in messages {
             batch.insert(&piece.messages, key, value);
         }

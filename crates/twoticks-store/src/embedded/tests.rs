@@ -2,6 +2,7 @@
 
 mod damage;
 mod expiry;
+mod filters;
 mod generations;
 pub(crate) mod keeping;
 mod machine;

@@ -122,6 +122,12 @@ impl Tombstones {
         filling.finish().map_err(engine_error)
     }
 
+    /// How many there are at most, about.
+    pub(crate) fn about(&self) -> usize {
+        // They are on disk before anything else is done with them.
+        usize::try_from(self.rows.disk_space()).unwrap_or(usize::MAX) / BYTES
+    }
+
     /// What its keys and rows take, before the engine's own.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> Result<usize, Error> {

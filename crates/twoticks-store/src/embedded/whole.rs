@@ -8,7 +8,8 @@ use twoticks_core::clock::Time;
 use twoticks_core::message::Age;
 
 use crate::digest::{Digester, Table};
-use crate::embedded::pieces::{FILTER_STEP, Merged, PIECE, Piece, PieceId};
+use crate::embedded::filter::{Filter, parts, parts_for};
+use crate::embedded::pieces::{Merged, PIECE, Piece, PieceId};
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::embedded::tombstones::{Fingerprint, StoneRows};
 use crate::error::Error;
@@ -117,20 +118,27 @@ impl Tables {
         rows: &mut dyn Iterator<Item = Result<Row, Error>>,
     ) -> Result<(), Error> {
         let piece = self.piece(part.piece)?;
+        let mut hashes = Vec::new();
         by_table(rows, |table, rows| {
             let keyspace = if table == Table::Messages { &piece.messages } else { &piece.taps };
-            let mut hashes = Vec::with_capacity(FILTER_STEP);
             let known = rows.inspect(|row| {
                 let Ok((_, key, _)) = row else { return };
                 hashes.push(Fingerprint::of(table, key).hash());
-                if hashes.len() == FILTER_STEP {
-                    piece.filter.insert(hashes.drain(..));
+                // Of a large piece, as there were once, there is no memory for all at a time.
+                if hashes.len() > self.memory.filling {
+                    piece.know(&std::mem::take(&mut hashes));
                 }
             });
-            fill_one(keyspace, known)?;
-            piece.filter.insert(hashes.into_iter());
-            Ok(())
+            fill_one(keyspace, known)
         })?;
+        if piece.filter.bytes() == 0 {
+            // Nothing is put into it any more.
+            piece.seen.insert(hashes.iter().copied());
+            let count = parts_for(hashes.len());
+            self.know(part.piece, Filter::closed(parts(hashes, count).collect()));
+        } else {
+            piece.know(&hashes);
+        }
         self.note_sealed(part)
     }
 
@@ -161,7 +169,7 @@ impl Tables {
         for (epoch, rows) in std::mem::take(waiting) {
             let piece = self.piece((epoch, 0))?;
             let fingerprints = rows.iter().map(|(key, _)| Fingerprint::of(table, key));
-            piece.filter.insert(fingerprints.map(Fingerprint::hash));
+            piece.know(&fingerprints.map(Fingerprint::hash).collect::<Vec<_>>());
             let keyspace = if table == Table::Messages { &piece.messages } else { &piece.taps };
             let mut filling = keyspace.start_ingestion().map_err(engine_error)?;
             for (key, value) in rows {

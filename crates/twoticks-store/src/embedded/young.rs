@@ -24,8 +24,9 @@ use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Filing, Measure, Totals};
 
 use crate::embedded::cells::Cells;
+use crate::embedded::filling::Filters;
 use crate::embedded::memory::Memory;
-use crate::embedded::pieces::{Filters, Found};
+use crate::embedded::pieces::Found;
 use crate::embedded::recent::Recent;
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::entry::Work;

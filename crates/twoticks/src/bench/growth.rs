@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use twoticks_server::settings::Settings;
-use twoticks_store::embedded::Embedded;
 use twoticks_store::embedded::retention::Retention;
+use twoticks_store::embedded::{Bounds, Embedded};
 use twoticks_store::ledger::{Batch, Ledger as _};
 
 use super::feed::{Feed, Spec};
@@ -30,8 +30,6 @@ const WINDOW_EVENTS: u64 = 1_000_000;
 /// It is late in the last of so many parts of the run: fifteen of its ninety days, in which state is
 /// sealed once and what is fifteen days old expires once.
 const LATE_PARTS: u64 = 6;
-/// The most that the memory of a ledger may be by default, in MB.
-const MEMORY_MB: f64 = 512.0;
 /// How many times progress is told and looked at.
 const STEPS: u64 = 50;
 
@@ -73,7 +71,11 @@ pub(super) fn run(bench: &mut Bench) -> BoxFuture<'_, Result<Taken>> {
         let sides = json!({ "late": grown.late, "early": grown.early, "run": grown });
         Ok(Taken::Found(vec![
             Found::new("growth_cpu_ratio", ratio, sides.clone()),
-            Found::new("growth_memory_ratio", peak / MEMORY_MB, sides),
+            Found::new(
+                "growth_memory_ratio",
+                peak / f64::from(bench.sizes.growth_memory_mb),
+                sides,
+            ),
         ]))
     }
     .boxed()
@@ -95,7 +97,8 @@ async fn grow(bench: &mut Bench, messages: u64) -> Result<Grown> {
     let plan = load::plan(messages);
     let spec = Spec { messages, pulse: IN_FLIGHT, start: Some(plan.start), ..Spec::mixed(1) };
     let feeder: Memory = part::measure(&Part::Feeder { spec: spec.clone() }).await?;
-    let part = Part::Growth { spec, folder: folder.clone() };
+    let memory_mb = bench.sizes.growth_memory_mb;
+    let part = Part::Growth { spec, folder: folder.clone(), memory_mb };
     let grown = Grown { feeder, ..part::measure(&part).await? };
     // Afterwards, so that what was accepted later is behind what was accepted before. Templates
     // are told by the messages.
@@ -119,8 +122,9 @@ pub(super) fn measure_feeder(spec: &Spec) -> Result<Memory> {
 }
 
 /// As a server opens its ledger: the journal expires while the run goes on, as after so many days.
-async fn open(folder: &Path) -> Result<Embedded> {
-    let ledger = store::open(folder).await?;
+async fn open(folder: &Path, memory_mb: u32) -> Result<Embedded> {
+    let memory_bytes = usize::try_from(memory_mb)? << 20;
+    let ledger = store::open(folder, Bounds { memory_bytes, ..Bounds::default() }).await?;
     let journal_days = Settings::default().retention.journal_days;
     ledger.retain(Retention { journal_days, clock: Arc::new(SystemClock) })?;
     Ok(ledger)
@@ -135,8 +139,8 @@ struct Mark {
 }
 
 /// Feeds a ledger that grows.
-pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Grown> {
-    let ledger = Arc::new(open(folder).await?);
+pub(super) async fn measure(spec: &Spec, folder: &Path, memory_mb: u32) -> Result<Grown> {
+    let ledger = Arc::new(open(folder, memory_mb).await?);
     let begun = Whose::Own.cpu_seconds()?;
     let feed = Feed::start(spec, store::batch, Some(Batch::clone))?;
     let (mut told, mut marks) = (Told::default(), Vec::new());
@@ -152,8 +156,9 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Grown> {
         if told.events >= next_step {
             next_step += expected.div_ceil(STEPS);
             let rate = told.events as f64 / told.took.as_secs_f64().max(0.001);
+            let cost = step(&marks, told.events, expected.div_ceil(STEPS))?.cpu_us_per_event;
             output::note(&format!(
-                "growth: {} events, {rate:.0} a second, {} MB",
+                "growth: {} events, {rate:.0} a second, {cost:.2} µs each lately, {} MB",
                 told.events, memory.anonymous_mb
             ));
         }

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::future::BoxFuture;
+use twoticks_server::settings::Settings;
 
 use self::report::{Report, Taken};
 use crate::output;
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// How many messages the ledger of the rows about growth has; else a hundred million.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     growth_messages: Option<u64>,
+    /// How much memory it may take while it grows, in mebibytes; else 512, as by default.
+    #[arg(long, value_name = "MEBIBYTES", value_parser = clap::value_parser!(u32).range(128..))]
+    growth_memory_mb: Option<u32>,
     /// How often each side has its turn, the median counts; else 3, with `--quick` 1.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: Option<u32>,
@@ -116,6 +120,7 @@ struct Sizes {
     opened_links: usize,
     /// None if it is left out.
     growth_messages: Option<u64>,
+    growth_memory_mb: u32,
     /// What the rows after growth have if there was no growth.
     grown_events: u64,
     /// What is taken in while questions are asked.
@@ -140,6 +145,9 @@ impl Sizes {
             receiver_bodies: events.min(if args.quick { 3_000 } else { 20_000 }),
             opened_links: if args.quick { 3_000 } else { 20_000 },
             growth_messages: args.growth_messages.or((!args.quick).then_some(100_000_000)),
+            growth_memory_mb: args
+                .growth_memory_mb
+                .unwrap_or_else(|| Settings::default().limits.memory_mb),
             grown_events: events.min(if args.quick { 100_000 } else { u64::MAX }),
             busy_events: events.min(if args.quick { 60_000 } else { 1_000_000 }),
             start_bodies: (events / 100).min(if args.quick { 1_000 } else { 10_000 }).max(16),

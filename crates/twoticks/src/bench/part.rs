@@ -27,7 +27,7 @@ pub(super) enum Part {
     /// What makes the events of a ledger that grows.
     Feeder { spec: Spec },
     /// Our ledger as it grows.
-    Growth { spec: Spec, folder: PathBuf },
+    Growth { spec: Spec, folder: PathBuf, memory_mb: u32 },
     /// Questions to a ledger that has grown.
     Query { spec: Spec, folder: PathBuf },
     /// The limit of the door; it serves until it is ended.
@@ -79,8 +79,8 @@ pub(super) async fn run(part: &str) -> Result<()> {
             let measure = move || growth::measure_feeder(&spec);
             serde_json::to_value(tokio::task::spawn_blocking(measure).await??)?
         }
-        Part::Growth { spec, folder } => {
-            serde_json::to_value(growth::measure(&spec, &folder).await?)?
+        Part::Growth { spec, folder, memory_mb } => {
+            serde_json::to_value(growth::measure(&spec, &folder, memory_mb).await?)?
         }
         Part::Query { spec, folder } => {
             serde_json::to_value(query::measure(&spec, &folder).await?)?

@@ -17,7 +17,7 @@ use twoticks_core::query::{Query, Select};
 use twoticks_core::totals::Atom;
 use twoticks_core::window::Window;
 use twoticks_emulator::stream::{Cast, Plan};
-use twoticks_store::embedded::Embedded;
+use twoticks_store::embedded::{Bounds, Embedded};
 use twoticks_store::ledger::{Batch, Ledger as _};
 
 use super::feed::{Feed, Spec};
@@ -98,7 +98,7 @@ pub(super) fn run(bench: &mut Bench) -> BoxFuture<'_, Result<Taken>> {
 /// Asks the ledger in `folder`, then while it takes in `spec` as fast as it can, then while it takes
 /// in as much again evenly at half of that rate.
 pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Asked> {
-    let ledger = Arc::new(store::open(folder).await?);
+    let ledger = Arc::new(store::open(folder, Bounds::default()).await?);
     let questions = Arc::new(Questions::of(&load::plan(1)));
     let never = AtomicBool::new(false);
     let first = ask(&ledger, &questions, (FIRST_QUERIES, Duration::ZERO), &never).await?;

@@ -142,6 +142,7 @@ impl Report {
             "door1_bodies": sizes.door1_bodies,
             "receiver_bodies": sizes.receiver_bodies,
             "growth_messages": sizes.growth_messages,
+            "growth_memory_mb": sizes.growth_memory_mb,
             "machine": machine(),
         });
         Self { found: Vec::new(), missing: Vec::new(), has_failed: false, about }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::JoinSet;
 use twoticks_emulator::stream;
-use twoticks_store::embedded::Embedded;
+use twoticks_store::embedded::{Bounds, Embedded};
 use twoticks_store::error::Error;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::{Batch, Kind, Ledger};
@@ -101,7 +101,7 @@ async fn rounds(bench: &Bench, spec: &Spec) -> Result<(Ours, Limit, Limit)> {
 /// Feeds the events of `spec` to a new ledger in `folder`, and closes it.
 pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Ours> {
     let (cpu, written) = (Whose::Own.cpu_seconds()?, Whose::Own.written_bytes()?);
-    let ledger = Arc::new(open(folder).await?);
+    let ledger = Arc::new(open(folder, Bounds::default()).await?);
     let feed = Feed::start(spec, batch, Some(Batch::clone))?;
     let mut told = Told::default();
     while let Some(pulse) = next(&feed) {
@@ -133,7 +133,7 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Ours> {
 }
 
 /// Opens a ledger under the key in its folder, or else one that is always the same.
-pub(super) async fn open(folder: &Path) -> Result<Embedded> {
+pub(super) async fn open(folder: &Path, bounds: Bounds) -> Result<Embedded> {
     let folder = folder.to_owned();
     let opening = move || {
         let key = folder.join("key");
@@ -141,7 +141,7 @@ pub(super) async fn open(folder: &Path) -> Result<Embedded> {
             true => Keys::open(&key)?,
             false => Keys::from_bytes([1; 32]),
         };
-        anyhow::Ok(Embedded::open(&folder, Arc::new(keys))?)
+        anyhow::Ok(Embedded::open_with(&folder, Arc::new(keys), bounds)?)
     };
     tokio::task::spawn_blocking(opening).await?
 }

@@ -24,7 +24,7 @@ fn day(day: i64) -> Time {
 
 /// What is told on a day: of a message and a tap of that day, and again of those of days before,
 /// some of them within the horizon, some beyond it, some forgotten.
-fn told_on(today: i64) -> Batch {
+pub(super) fn told_on(today: i64) -> Batch {
     let of = |born: i64, status| {
         let hash = Hash(u128::try_from(born).unwrap().to_be_bytes());
         let about = message("a", 0, 0, Some(status));
@@ -55,13 +55,13 @@ fn told_on(today: i64) -> Batch {
 }
 
 /// Everything that is due.
-fn expire(still: &Still) {
+pub(super) fn expire(still: &Still) {
     let latest = still.young.latest;
     let mut at = None;
     while still.shared.slot.with(|tables| tables.expire(&mut at, latest)).unwrap() {}
 }
 
-fn commit(still: &mut Still) {
+pub(super) fn commit(still: &mut Still) {
     if let Some(frozen) = still.freeze() {
         still.shared.commit(&frozen).unwrap();
     }

@@ -28,11 +28,15 @@ pub(super) struct Still {
 
 impl Still {
     pub(super) fn new() -> Self {
+        Self::within(Memory::of(0))
+    }
+
+    pub(super) fn within(memory: Memory) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(folder.path(), &Memory::of(0)).unwrap();
+        let tables = Tables::open(folder.path(), &memory).unwrap();
         tables.meta(folder.path(), None).unwrap();
-        let shared = Shared::new(Slot::new(folder.path(), &Memory::of(0), tables), 0);
-        let (young, model) = (Young::new(&Memory::of(0), 0, Time::default()), MemoryLedger::new());
+        let shared = Shared::new(Slot::new(folder.path(), &memory, tables), 0);
+        let (young, model) = (Young::new(&memory, 0, Time::default()), MemoryLedger::new());
         Self { shared, young, model, _folder: folder }
     }
 
@@ -208,7 +212,7 @@ async fn an_entry_that_fails_in_the_middle_goes_on_where_it_failed() {
         let put = still.shared.slot.with(|tables| {
             let piece = &tables.pieces()[0];
             let fingerprint = Fingerprint::of(Table::Messages, &key);
-            piece.filter.insert(std::iter::once(fingerprint.hash()));
+            piece.know(&[fingerprint.hash()]);
             let messages = &piece.messages;
             if row.is_empty() {
                 return messages.remove(&key).map_err(tables::engine_error);
@@ -255,7 +259,7 @@ async fn a_commit_whose_engine_has_failed_is_done_when_it_opens_again() {
     commits.send(still.freeze().unwrap()).unwrap();
     drop(commits);
     still.shared.slot.shut();
-    fold::commit(&still.shared, &committing, &sync_channel(1).0);
+    fold::commit(&still.shared, &committing, (&sync_channel(1).0, &sync_channel(1).0));
     assert_eq!(*still.shared.committed.borrow(), 1);
     assert_eq!(still.digest(), still.model.digest().await.unwrap());
 }
