@@ -17,14 +17,11 @@ pub(crate) use policy::{Policy, Simulate};
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use twoticks_core::event::{Button, Category};
-use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
+use clap::{Args, Parser, Subcommand};
+use twoticks_core::ids::{ChannelId, Text};
 use twoticks_store::directory::names::{AccessKeyId, Name, Uid};
 
-use crate::values::{
-    access_key_id, button, category, channel_id, name, phone_number, seconds, text, uid,
-};
+use crate::values::{access_key_id, channel_id, name, seconds, text, uid};
 use crate::{bench, emulate, import};
 
 /// WhatsApp ROI metrics: speaks CAMS to the official SDKs and counts every webhook exactly once.
