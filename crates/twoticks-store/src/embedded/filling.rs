@@ -21,8 +21,8 @@ use crate::embedded::tables::{Tables, engine_error};
 use crate::embedded::tombstones::{Fingerprint, Tombstones};
 use crate::error::Error;
 
-/// How many keys are read at a time.
-const STEP: usize = if cfg!(test) { 8 } else { 65_536 };
+/// How many keys are read at a time: meanwhile the engine lets go of nothing that is written.
+const STEP: usize = if cfg!(test) { 8 } else { 16_384 };
 
 /// What is known without asking the engine, at some moment.
 pub(crate) struct Filters {
