@@ -1,5 +1,5 @@
 //! Our own doors below `/api/v1`: who calls (an access key and its secret, by HTTP's Basic scheme)
-//! and how they answer. Each stands where its subject is: `ingest::sends`, `reconcile::door`.
+//! and how they answer. Each stands where its subject is: `ingest::told`, `reconcile::door`.
 
 use std::net::IpAddr;
 

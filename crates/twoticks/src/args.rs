@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// What was sent.
     #[command(subcommand)]
     Message(Message),
-    /// Takes in sends, statuses, webhooks and receipts from a file.
+    /// Takes in sends, statuses, clicks, webhooks and receipts from a file.
     ///
     /// A line of NDJSON is `{"send": {"phone_number_id", "wamid", "to", "time", "template_code",
     /// "language", "campaign"}}`, `{"status": {"phone_number_id", "wamid", "status", "time", …}}`,

@@ -1,8 +1,9 @@
-//! Importing: send records, statuses, webhooks and receipts from a file, one JSON object a line.
+//! Importing: sends, statuses, clicks, webhooks and receipts from a file, one JSON object a line.
 //!
 //! `{"send": {"phone_number_id", "wamid", "to", "template_code", "language", "time"}}`,
-//! `{"status": {"phone_number_id", "wamid", "status", "time", …}}` ([`record`](mod@record) reads
-//! both), `{"webhook": {…Meta's body…}, "accepted": ms}`, `{"receipts": [ … ], "accepted": ms}`;
+//! `{"status": {"phone_number_id", "wamid", "status", "time", …}}`,
+//! `{"click": {"phone_number_id", "wamid", "click_id", …}}` ([`record`](mod@record) reads these),
+//! `{"webhook": {…Meta's body…}, "accepted": ms}`, `{"receipts": [ … ], "accepted": ms}`;
 //! an exported journal is such a file. To add a kind of line: a field of `Line` and an arm in
 //! [`line()`]. What always holds: a bad line leaves the others alone; lines that were accepted
 //! together are journalled together ([`gather`]); importing twice changes nothing, so what is dead
@@ -40,6 +41,7 @@ pub struct Imported {
 struct Line<'a> {
     send: Option<Map<String, Value>>,
     status: Option<Map<String, Value>>,
+    click: Option<Map<String, Value>>,
     #[serde(borrow)]
     webhook: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -54,16 +56,20 @@ enum Bad {
     TooLong,
     #[error("the line is no JSON object that can be imported: see column `{0}`")]
     NotJson(usize),
-    #[error("the line must have exactly one of `send`, `status`, `webhook` and `receipts`")]
+    #[error(
+        "the line must have exactly one of `send`, `status`, `click`, `webhook` and `receipts`"
+    )]
     Kind,
     #[error("`{0}` is missing")]
     Missing(&'static str),
     #[error("`{0}` must be milliseconds of Unix time, or a time such as `2026-11-23T16:21:00Z`")]
     Time(&'static str),
-    #[error("`{found}` is no field of a status; there are {}", record::STATUS_FIELDS.join(", "))]
-    Field { found: String },
+    #[error("`{found}` is no field of a {of}; there are {}", known.join(", "))]
+    Field { found: String, of: &'static str, known: &'static [&'static str] },
     #[error("`{0}` is no status; write accepted, sent, delivered, read, played or failed")]
     Status(String),
+    #[error("`button` must be the text that stands on it")]
+    Button,
     #[error("`error` must be a code of the provider, a whole number")]
     Code,
     #[error("`participant` must be a number or BSUID, or a list of one of each")]
@@ -105,11 +111,15 @@ fn read(context: &Context<'_>, line: &[u8]) -> Result<Imported, Bad> {
     };
     let accepted = accepted.min(now);
     let context = Context { accepted, ..*context };
-    let translated = match (&told.send, &told.status, told.webhook, told.receipts) {
-        (Some(send), None, None, None) => record::send(&context, send)?,
-        (None, Some(status), None, None) => record::status(&context, status)?,
-        (None, None, Some(body), None) => translate::meta(&context, body.get().as_bytes()),
-        (None, None, None, Some(body)) => translate::receipts(&context, body.get().as_bytes()),
+    let Line { send, status, click, webhook, receipts, accepted: _ } = &told;
+    let translated = match (send, status, click, webhook, receipts) {
+        (Some(send), None, None, None, None) => record::send(&context, send)?,
+        (None, Some(status), None, None, None) => record::status(&context, status)?,
+        (None, None, Some(click), None, None) => record::click(&context, click)?,
+        (None, None, None, Some(body), None) => translate::meta(&context, body.get().as_bytes()),
+        (None, None, None, None, Some(body)) => {
+            translate::receipts(&context, body.get().as_bytes())
+        }
         _ => return Err(Bad::Kind),
     };
     Ok(Imported { accepted, translated })

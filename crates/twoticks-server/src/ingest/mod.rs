@@ -1,7 +1,7 @@
 //! The webhook doors: bytes, verified, translated, in the synced journal, and only then a 200.
 //!
-//! [`whatsapp`] and [`receipts`] are the doors, [`sends`] that of who sends on their own, [`translate`] says what their bytes mean,
-//! [`import`] takes the same from a file, [`replay`] gives dead letters a second chance. To add a
+//! [`whatsapp`] and [`receipts`] are the doors, [`told`] those of who sends or is opened on their own,
+//! [`translate`] says what their bytes mean, [`import`] takes the same from a file, [`replay`] gives dead letters a second chance. To add a
 //! door: a file with its handlers, a line in [`routes`], a reader in [`translate`]. What always
 //! holds: a body is believed before it is read; everything that is acknowledged is journalled
 //! with the bytes it came in, also when there is nothing to count; what cannot be kept is refused,
@@ -10,7 +10,7 @@
 pub mod import;
 mod receipts;
 pub mod replay;
-mod sends;
+mod told;
 pub mod translate;
 mod whatsapp;
 
@@ -52,7 +52,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/webhooks/whatsapp", whatsapp)
         .route("/webhooks/whatsapp/{channel}", of_channel)
         .route("/webhooks/cams/{secret}", post(receipts::take))
-        .route("/api/v1/sends", post(sends::take))
+        .route("/api/v1/sends", post(told::sends))
+        .route("/api/v1/clicks", post(told::clicks))
 }
 
 /// The part of a path that names a channel or is a secret.

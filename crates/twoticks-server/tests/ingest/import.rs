@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use twoticks_core::clock::{DAY, Time};
-use twoticks_core::event::{Event, MessageEvent, Source};
+use twoticks_core::event::{ButtonKind, Event, MessageEvent, Source};
 use twoticks_server::control::feed::{self, Lines, SpeaksFor};
 use twoticks_server::control::{Command, execute};
 use twoticks_server::ingest::import::{self, LINE_BYTES_MAX};
@@ -28,6 +28,15 @@ fn told(extra: Value) -> Value {
         told[name] = value.clone();
     }
     json!({"status": told})
+}
+
+fn click(extra: Value) -> Value {
+    let mut click = json!({"phone_number_id": "id-a", "wamid": "M1", "click_id": "C1",
+        "button": "Shop", "time": NOW.0});
+    for (name, value) in extra.as_object().unwrap() {
+        click[name] = value.clone();
+    }
+    json!({"click": click})
 }
 
 fn price(amount: &str) -> Value {
@@ -100,9 +109,10 @@ async fn a_line_that_cannot_be_counted_says_why() {
     for (line, why) in [
         ("{".to_owned(), "line is no JSON object"),
         ("7".to_owned(), "line is no JSON object"),
-        ("{}".to_owned(), "exactly one of `send`, `status`, `webhook` and `receipts`"),
+        ("{}".to_owned(), "exactly one of `send`, `status`, `click`, `webhook` and `receipts`"),
         (r#"{"send":{},"webhook":{}}"#.to_owned(), "exactly one of"),
         (r#"{"send":{},"status":{}}"#.to_owned(), "exactly one of"),
+        (r#"{"click":{},"status":{}}"#.to_owned(), "exactly one of"),
         (r#"{"webhook":{},"accepted":"x"}"#.to_owned(), "`accepted` must be milliseconds"),
         (r#"{"webhook":{},"accepted":12}"#.to_owned(), "`accepted` must be milliseconds"),
         (long, "more than"),
@@ -114,6 +124,24 @@ async fn a_line_that_cannot_be_counted_says_why() {
         (send(json!({"phone_number_id": null})).to_string(), "`phone_number_id` is missing"),
         (send(json!({"phone_number_id": "id-q"})).to_string(), "is of no channel"),
         (send(json!({"template_code": "a\nb"})).to_string(), "control characters"),
+        (click(json!({"wamid": ""})).to_string(), "`wamid` is missing"),
+        (click(json!({"click_id": null})).to_string(), "`click_id` or `id` is missing"),
+        (click(json!({"click_id": "x".repeat(513)})).to_string(), "`click_id` is too long"),
+        (click(json!({"click_id": null, "id": "x".repeat(513)})).to_string(), "`id` is too long"),
+        (click(json!({"click_id": "a\nb"})).to_string(), "control characters"),
+        (click(json!({"button": 1})).to_string(), "`button` must be the text"),
+        (click(json!({"time": "now"})).to_string(), "`time` must be milliseconds"),
+        (click(json!({"time": NOW.0 + 86_400_001})).to_string(), "a day after it was accepted"),
+        (click(json!({"phone_number_id": "id-q"})).to_string(), "is of no channel"),
+        (
+            click(json!({"phone_number_id": null})).to_string(),
+            "`phone_number_id` or `phone_number` is missing",
+        ),
+        (
+            click(json!({"phone_number_id": null, "phone_number": "4915112345678"})).to_string(),
+            "the phone_number `…78` is of no channel",
+        ),
+        (click(json!({"clickid": 1})).to_string(), "`clickid` is no field of a click; there are"),
         (told(json!({"wamid": null})).to_string(), "`wamid` is missing"),
         (told(json!({"status": ""})).to_string(), "`status` is missing"),
         (told(json!({"status": "seen"})).to_string(), "`seen` is no status; write accepted, sent,"),
@@ -255,6 +283,37 @@ async fn a_status_says_what_its_fields_say() {
         let translated = import::line(&server.app, Speaks::All, line.as_bytes(), NOW).translated;
         assert_eq!((translated.events.len(), &translated.dead), (1, &vec![]), "{line}");
         assert_eq!(short(&translated.events[0]), expected, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_click_is_known_by_metas_click_id_else_by_its_own() {
+    let server = Server::new().await;
+    let inbound = |text: &str| server.hash(HashOf::Inbound, "a", text);
+    let metas = inbound("C1 marketing_messages_link_click");
+    let longest = "x".repeat(512);
+    for (extra, id, text, time) in [
+        (json!({}), metas, "Shop", NOW),
+        (json!({"id": "V1"}), metas, "Shop", NOW),
+        (json!({"button": null, "time": NOW.0 - 5}), metas, "", Time(NOW.0 - 5)),
+        (json!({"button": "a\tb", "time": null}), metas, "a b", NOW),
+        (json!({"click_id": null, "id": "V1"}), inbound("V1 landing_page"), "Shop", NOW),
+        (json!({"click_id": "", "id": 7}), inbound("7 landing_page"), "Shop", NOW),
+        (json!({"phone_number_id": null, "phone_number": "+1 555 000 0000"}), metas, "Shop", NOW),
+        (
+            json!({"click_id": longest}),
+            inbound(&format!("{longest} marketing_messages_link_click")),
+            "Shop",
+            NOW,
+        ),
+    ] {
+        let line = click(extra).to_string();
+        let translated = import::line(&server.app, Speaks::All, line.as_bytes(), NOW).translated;
+        let [Event::Tap(tap)] = translated.events.as_slice() else { panic!("{translated:?}") };
+        assert_eq!((tap.id, tap.button.text.as_str(), tap.time), (id, text, time), "{line}");
+        assert_eq!((tap.button.kind, &tap.sign), (ButtonKind::Url, &None));
+        assert_eq!(tap.message, Some(server.hash(HashOf::Message, "a", "M1")));
+        assert_eq!((&tap.channel, tap.number.as_str()), (&channel("a"), "15550000000"));
     }
 }
 

@@ -20,5 +20,5 @@ mod protocol;
 mod receiver;
 mod sending;
 mod tenants;
-mod told_sends;
+mod told;
 mod ui;

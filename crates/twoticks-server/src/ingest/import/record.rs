@@ -1,20 +1,22 @@
-//! Records of sends and of statuses: what somebody's own books say of a message.
+//! Records of sends, statuses and clicks: what somebody's own books say of a message.
 //!
 //! An optional field that is null counts as absent. A send without a template is a free-form
 //! message; a status without one says nothing of the template. What always holds: a field of a
-//! status that is not known is refused by its name, because a misspelt one would be lost without
-//! a word.
+//! status or a click that is not known is refused by its name, because a misspelt one would be
+//! lost without a word.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 use twoticks_core::clock::Time;
-use twoticks_core::event::{Claim, Cost, Event, MessageEvent, Pricing, Source, Status};
+use twoticks_core::event::{
+    Button, ButtonKind, Claim, Cost, Event, MessageEvent, Pricing, Source, Status, TapEvent,
+};
 use twoticks_core::ids::{ChannelId, Hash, Template, Text};
 use twoticks_wire::webhook::micros;
 
 use super::{Bad, time};
-use crate::ingest::translate::{Context, Refused, Sender, Translated};
+use crate::ingest::translate::{Context, Refused, Sender, Translated, link_click};
 
 /// What a send can say; whatever else it says is passed over.
 pub const SEND_FIELDS: [&str; 7] =
@@ -33,7 +35,10 @@ pub const STATUS_FIELDS: [&str; 11] = [
     "participant",
     "pricing",
 ];
-/// What its `pricing` can say.
+/// What a click can say.
+pub const CLICK_FIELDS: [&str; 7] =
+    ["phone_number_id", "phone_number", "wamid", "click_id", "id", "button", "time"];
+/// What the `pricing` of a status can say.
 pub const PRICING_FIELDS: [&str; 5] = ["category", "type", "model", "cost", "currency"];
 /// The longest code of a currency, in bytes; ISO 4217 has three.
 const CURRENCY_BYTES_MAX: usize = 16;
@@ -74,6 +79,14 @@ impl<'a> Fields<'a> {
     fn unknown(self, known: &[&str]) -> Option<&'a str> {
         self.0.keys().map(String::as_str).find(|name| !known.contains(name))
     }
+
+    /// Refuses a name that is not one of `known`, the fields of a `what`.
+    fn only(self, what: &'static str, known: &'static [&'static str]) -> Result<(), Bad> {
+        match self.unknown(known) {
+            None => Ok(()),
+            Some(found) => Err(Bad::Field { found: cut(found), of: what, known }),
+        }
+    }
 }
 
 fn word(value: &Value) -> Option<Cow<'_, str>> {
@@ -105,9 +118,7 @@ pub(super) fn send(context: &Context<'_>, told: &Map<String, Value>) -> Result<T
 /// A record of a status, which may know the template and the price as well.
 pub(super) fn status(context: &Context<'_>, told: &Map<String, Value>) -> Result<Translated, Bad> {
     let fields = Fields(told);
-    if let Some(found) = fields.unknown(&STATUS_FIELDS) {
-        return Err(Bad::Field { found: cut(found) });
-    }
+    fields.only("status", &STATUS_FIELDS)?;
     let wamid = fields.word("wamid").ok_or(Bad::Missing("wamid"))?;
     let given = fields.word("status").ok_or(Bad::Missing("status"))?;
     let known = Status::ALL.into_iter().find(|it| it.as_str().eq_ignore_ascii_case(&given));
@@ -134,6 +145,44 @@ pub(super) fn status(context: &Context<'_>, told: &Map<String, Value>) -> Result
     };
     let mut out = Translated::default();
     out.count(context, "status", Event::Message(event));
+    Ok(out)
+}
+
+/// A record of a click: a page was opened from a link of this message. Meta's click id makes it one
+/// with what WhatsApp and our own links tell under it; without one it has an id of the page's own.
+/// Without a time it happened when it was accepted: of two tellings the first stands.
+pub(super) fn click(context: &Context<'_>, told: &Map<String, Value>) -> Result<Translated, Bad> {
+    let fields = Fields(told);
+    fields.only("click", &CLICK_FIELDS)?;
+    let wamid = fields.word("wamid").ok_or(Bad::Missing("wamid"))?;
+    let id = match (fields.text("click_id")?, fields.text("id")?) {
+        (Some(click_id), _) => link_click(click_id.as_str()),
+        // The word behind the blank keeps it apart from click ids and from wamids.
+        (None, Some(own)) => format!("{own} landing_page"),
+        (None, None) => return Err(Bad::Missing("click_id` or `id")),
+    };
+    let time = match fields.value("time") {
+        Some(value) => time(value).ok_or(Bad::Time("time"))?,
+        None => context.accepted,
+    };
+    let button = fields.value("button").map(|text| text.as_str().ok_or(Bad::Button)).transpose()?;
+    let sender = match (fields.word("phone_number_id"), fields.word("phone_number")) {
+        (Some(id), _) => context.sender_by_id(Some(&id))?,
+        (None, Some(digits)) => context.sender_by_digits("phone_number", Some(&digits))?,
+        (None, None) => return Err(Bad::Missing("phone_number_id` or `phone_number")),
+    };
+    let channel = &sender.channel.id;
+    let event = TapEvent {
+        channel: channel.clone(),
+        number: sender.number.clone(),
+        id: context.inbound_hash(channel, &id),
+        time,
+        button: Button { kind: ButtonKind::Url, text: Text::lossy(button.unwrap_or_default()) },
+        message: Some(context.message_hash(channel, &wamid)),
+        sign: None,
+    };
+    let mut out = Translated::default();
+    out.count(context, "click", Event::Tap(event));
     Ok(out)
 }
 

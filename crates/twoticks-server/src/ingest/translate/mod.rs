@@ -226,7 +226,7 @@ impl<'a> Context<'a> {
     }
 
     /// The number with these digits, if the body may speak for its channel.
-    fn sender_by_digits(
+    pub(super) fn sender_by_digits(
         &self,
         field: &'static str,
         digits: Option<&str>,
@@ -248,7 +248,7 @@ impl<'a> Context<'a> {
         self.keys.hash(HashOf::Message, channel, id.as_bytes())
     }
 
-    fn inbound_hash(&self, channel: &ChannelId, id: &str) -> Hash {
+    pub(super) fn inbound_hash(&self, channel: &ChannelId, id: &str) -> Hash {
         self.keys.hash(HashOf::Inbound, channel, id.as_bytes())
     }
 

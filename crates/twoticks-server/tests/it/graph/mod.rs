@@ -345,7 +345,7 @@ fn connect(token: &str) -> Command {
 }
 
 /// A signed webhook of the channel's account with one change.
-async fn tell(server: &Server, field: &str, value: &Value) {
+pub(crate) async fn tell(server: &Server, field: &str, value: &Value) {
     let change = json!({"field": field, "value": value});
     let body = json!({"object": "whatsapp_business_account",
         "entry": [{"id": "3000", "time": 1_795_435_200, "changes": [change]}]})
