@@ -223,7 +223,9 @@ fn number(command: args::Number) -> channels::Command {
         args::Number::Add { number, phone_number_id, channel } => {
             channels::Command::PutNumber { channel, phone_number: number, phone_number_id }
         }
-        args::Number::List { channel } => channels::Command::ListNumbers { channel },
+        args::Number::List { channel, history } => {
+            channels::Command::ListNumbers { channel, history }
+        }
         args::Number::Remove { number } => channels::Command::RemoveNumber { phone_number: number },
     }
 }
@@ -244,7 +246,9 @@ fn template(command: args::Template) -> channels::Command {
         args::Template::Wrap { code, language, channel, button, target } => {
             channels::Command::WrapTemplate(Wrap { channel, code, language, button, target })
         }
-        args::Template::List { channel } => channels::Command::ListTemplates { channel },
+        args::Template::List { channel, history } => {
+            channels::Command::ListTemplates { channel, history }
+        }
         args::Template::Remove { code, channel, language } => {
             channels::Command::RemoveTemplate { channel, code, language }
         }

@@ -189,6 +189,7 @@ fn content(here: &Here, components: &Value, named: bool) -> GraphTemplate {
         reason: None,
         quality: None,
         updated: here.now,
+        history: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use twoticks_store::directory::model::{Channel, Number, StatusSource, TemplateRe
 use twoticks_store::directory::names::{Secret, Uid};
 use twoticks_store::directory::{Change, Snapshot};
 
-use super::{ControlError, SecretText, mint, people};
+use super::{ControlError, SecretText, history, mint, people};
 use crate::app::App;
 use crate::graph::check;
 use crate::graph::connect::{self, Connect};
@@ -37,14 +37,22 @@ pub enum Command {
     Check { channel: Option<ChannelId> },
     /// Puts a phone number with a channel.
     PutNumber { channel: ChannelId, phone_number: PhoneNumber, phone_number_id: Text },
-    /// Lists phone numbers.
-    ListNumbers { channel: Option<ChannelId> },
+    /// Lists phone numbers, or how what WhatsApp says of them has changed.
+    ListNumbers {
+        channel: Option<ChannelId>,
+        #[serde(default)]
+        history: bool,
+    },
     /// Takes a phone number away.
     RemoveNumber { phone_number: PhoneNumber },
     /// Adds a template, or changes it; its category holds from now on.
     PutTemplate(NewTemplate),
-    /// Lists templates.
-    ListTemplates { channel: Option<ChannelId> },
+    /// Lists templates, or how what WhatsApp says of them has changed.
+    ListTemplates {
+        channel: Option<ChannelId>,
+        #[serde(default)]
+        history: bool,
+    },
     /// Has links of a template lead over us, so that who opens them is counted.
     WrapTemplate(Wrap),
     /// Takes a template away.
@@ -131,10 +139,18 @@ pub(super) async fn execute(app: &App, command: Command) -> Result<Value, Contro
         Command::PutNumber { channel, phone_number, phone_number_id } => {
             put_number(app, channel, phone_number, phone_number_id).await
         }
-        Command::ListNumbers { channel } => list_numbers(app, channel.as_ref()),
+        Command::ListNumbers { channel, history: false } => list_numbers(app, channel.as_ref()),
+        Command::ListNumbers { channel, history: true } => {
+            history::of_numbers(&app.directory.snapshot(), channel.as_ref())
+        }
         Command::RemoveNumber { phone_number } => remove_number(app, phone_number).await,
         Command::PutTemplate(new) => put_template(app, new).await,
-        Command::ListTemplates { channel } => list_templates(app, channel.as_ref()).await,
+        Command::ListTemplates { channel, history: false } => {
+            list_templates(app, channel.as_ref()).await
+        }
+        Command::ListTemplates { channel, history: true } => {
+            history::of_templates(app, channel.as_ref()).await
+        }
         Command::WrapTemplate(wanted) => Box::pin(wrap::execute(app, wanted)).await,
         Command::RemoveTemplate { channel, code, language } => {
             remove_template(app, channel, code, language).await
@@ -251,7 +267,7 @@ pub(super) fn known(snapshot: &Snapshot, id: &ChannelId) -> Result<Arc<Channel>,
 }
 
 /// For lists: the given channel, or all.
-fn chosen(
+pub(super) fn chosen(
     snapshot: &Snapshot,
     given: Option<&ChannelId>,
 ) -> Result<Vec<Arc<Channel>>, ControlError> {
@@ -279,9 +295,14 @@ async fn put_number(
 }
 
 fn shown_number(number: &Number) -> Value {
+    let graph = number.graph.as_ref();
     json!({
         "phone_number": number.phone_number, "phone_number_id": number.phone_number_id,
         "channel": number.channel,
+        "verified_name": graph.and_then(|graph| graph.verified_name.as_ref()),
+        "quality_rating": graph.and_then(|graph| graph.quality_rating.as_ref()),
+        "messaging_limit": graph.and_then(|graph| graph.messaging_limit.as_ref()),
+        "status": graph.and_then(|graph| graph.status.as_ref()),
     })
 }
 
@@ -338,6 +359,7 @@ fn shown_template(template: &TemplateRecord, category: Category) -> Value {
         "meta_id": template.meta_id, "category": category.as_str(),
         "buttons": buttons.collect::<Value>(), "channel": template.channel,
         "status": template.graph.as_ref().map(|graph| &graph.status),
+        "quality": template.graph.as_ref().and_then(|graph| graph.quality.as_ref()),
     })
 }
 

@@ -10,6 +10,7 @@ pub mod backup;
 pub mod channels;
 pub mod export;
 pub mod feed;
+mod history;
 pub mod pass_on;
 pub mod people;
 pub mod policies;

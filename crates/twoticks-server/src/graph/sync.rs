@@ -57,7 +57,7 @@ pub(crate) async fn read(
     let templates = graph.list(token, &format!("{waba_id}/message_templates"), &fields).await?;
     let mut read = Read { numbers: numbers.len(), templates: templates.len(), ..Read::default() };
     for number in &numbers {
-        match number_of(number, channel, snapshot) {
+        match number_of(number, channel, snapshot, now) {
             Ok(number) => read.changes.push(Change::PutNumber(number)),
             Err(why) => read.problems.push(why),
         }
@@ -129,7 +129,12 @@ fn text(value: &Value, name: &str) -> Option<Text> {
     Some(word(&text))
 }
 
-fn number_of(said: &Value, channel: &ChannelId, snapshot: &Snapshot) -> Result<Number, String> {
+fn number_of(
+    said: &Value,
+    channel: &ChannelId,
+    snapshot: &Snapshot,
+    now: Time,
+) -> Result<Number, String> {
     let id = text(said, "id").ok_or("a phone number without an id was left out")?;
     let shown = text(said, "display_phone_number").unwrap_or_else(|| id.clone());
     let digits: String = shown.as_str().chars().filter(char::is_ascii_digit).collect();
@@ -151,6 +156,8 @@ fn number_of(said: &Value, channel: &ChannelId, snapshot: &Snapshot) -> Result<N
             quality_rating: text(said, "quality_rating"),
             messaging_limit: text(said, "messaging_limit_tier"),
             status: text(said, "status"),
+            updated: now,
+            history: Vec::new(),
         }),
     })
 }
@@ -212,6 +219,7 @@ fn template_of(
             reason: text(said, "rejected_reason").filter(|reason| reason.as_str() != "NONE"),
             quality: said.get("quality_score").and_then(|quality| text(quality, "score")),
             updated: now,
+            history: Vec::new(),
         }),
     })
 }

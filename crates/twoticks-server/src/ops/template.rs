@@ -148,6 +148,7 @@ impl Wanted {
             reason: None,
             quality: None,
             updated: now,
+            history: Vec::new(),
         }
     }
 

@@ -26,7 +26,7 @@ async fn put(server: &Server, category: Category) -> Result<Value, ControlError>
 }
 
 async fn listed(server: &Server) -> Value {
-    let list = channels::Command::ListTemplates { channel: Some(channel("a")) };
+    let list = channels::Command::ListTemplates { channel: Some(channel("a")), history: false };
     execute(&server.app, Command::Channels(list)).await.unwrap()[0]["category"].clone()
 }
 

@@ -153,6 +153,7 @@ impl Contents {
             Change::RemoveNumber(digits) => self.remove_number(&digits),
             Change::PutTemplate(it) => {
                 let key = (it.channel.clone(), it.code.clone(), it.language.clone());
+                let it = it.after(self.templates.get(&key));
                 self.templates.insert(key, Arc::new(it));
                 Ok(())
             }
@@ -246,7 +247,9 @@ impl Contents {
 
     fn put_number(&mut self, number: Number) -> Result<(), Refusal> {
         self.leave_callbacks(&number.phone_number, Some(&number.channel));
-        self.numbers.insert(number.phone_number.clone(), Arc::new(number));
+        let digits = number.phone_number.clone();
+        let number = number.after(self.numbers.get(&digits));
+        self.numbers.insert(digits, Arc::new(number));
         Ok(())
     }
 

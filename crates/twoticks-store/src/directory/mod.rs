@@ -11,6 +11,7 @@
 
 pub mod change;
 pub mod file;
+pub mod history;
 pub mod memory;
 pub mod mint;
 pub mod model;
@@ -67,6 +68,8 @@ pub const LINKS_PER_TEMPLATE_MAX: usize = 100;
 pub const TARGET_BYTES_MAX: usize = 2_000;
 /// How many problems of a connection are kept: the first ones.
 pub const PROBLEMS_MAX: usize = 20;
+/// How many changes of a number or a template are kept, in what WhatsApp says of it: the newest.
+pub const HISTORY_MAX: usize = 50;
 /// How many buttons a template may have.
 pub const BUTTONS_MAX: usize = 10;
 

@@ -12,6 +12,7 @@ use twoticks_core::clock::Time;
 use twoticks_core::event::{Button, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Template, Text};
 
+use super::history::Changed;
 use super::names::{AccessKeyId, Name, Secret, Uid, UserId};
 
 /// Who owns everything below; its own principal is called root.
@@ -181,7 +182,7 @@ pub struct Number {
 }
 
 /// What WhatsApp says of a phone number, in its own words (open lists).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphNumber {
     /// The name that recipients see.
@@ -192,6 +193,12 @@ pub struct GraphNumber {
     pub messaging_limit: Option<Text>,
     /// `CONNECTED`, `PENDING`, `FLAGGED` and so on.
     pub status: Option<Text>,
+    /// When this was learned; 0 if a version before wrote it, which did not say.
+    #[serde(default)]
+    pub updated: Time,
+    /// How it has changed; the directory keeps it, whatever is put.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Changed>,
 }
 
 /// A template in one language. Which category holds when is in the journal.
@@ -265,6 +272,9 @@ pub struct GraphTemplate {
     pub quality: Option<Text>,
     /// When this was learned.
     pub updated: Time,
+    /// How it has changed; the directory keeps it, whatever is put.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Changed>,
 }
 
 impl TemplateRecord {

@@ -3,6 +3,7 @@
 //! To add a case, write a private function and name it in `CASES`; one that is not named is dead
 //! code, and the build says so. To add a backend, add a `#[tokio::test]` that calls `all`.
 
+mod history;
 mod in_a_file;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use twoticks_core::clock::Time;
 use twoticks_core::event::{Button, ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, PhoneNumber, Text};
 
+use self::history::{only_what_whatsapp_says_otherwise_is_kept, the_newest_changes_are_kept};
 use super::file::{FILE_NAME, FileDirectory};
 use super::memory::MemoryDirectory;
 use super::model::*;
@@ -169,9 +171,9 @@ fn connected() -> Vec<Change> {
     let number = number("15550783881", "106540352242922", "cams-one");
     let said = GraphNumber {
         verified_name: Some(text("Shop")),
-        quality_rating: None,
         messaging_limit: Some(text("TIER_1K")),
         status: Some(text("CONNECTED")),
+        ..GraphNumber::default()
     };
     let template = template("cams-one", "1001", "en", "9001");
     let stands = GraphTemplate {
@@ -182,6 +184,7 @@ fn connected() -> Vec<Change> {
         reason: None,
         quality: Some(text("GREEN")),
         updated: Time(1_000),
+        history: Vec::new(),
     };
     vec![
         Change::UpdateChannel(Channel { connection: Some(connection), ..channel }),
@@ -569,6 +572,8 @@ async fn all(make: impl Fn() -> (Box<dyn Directory>, Option<tempfile::TempDir>))
         a_snapshot_never_changes,
         a_number_moves_to_another_channel,
         sessions_are_forgotten_once_expired,
+        only_what_whatsapp_says_otherwise_is_kept,
+        the_newest_changes_are_kept,
     ];
 }
 

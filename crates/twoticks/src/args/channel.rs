@@ -117,6 +117,9 @@ pub(crate) enum Number {
         /// The channel; else all.
         #[arg(long, value_name = "ID", value_parser = channel_id)]
         channel: Option<ChannelId>,
+        /// Instead, how what WhatsApp says of them has changed: the newest 50 changes of each.
+        #[arg(long)]
+        history: bool,
     },
     /// Takes a phone number away.
     Remove {
@@ -175,6 +178,10 @@ pub(crate) enum Template {
         /// The channel; else all.
         #[arg(long, value_name = "ID", value_parser = channel_id)]
         channel: Option<ChannelId>,
+        /// Instead, how what WhatsApp says of them has changed: the newest 50 changes of each,
+        /// and every change of its category.
+        #[arg(long)]
+        history: bool,
     },
     /// Takes a template away.
     Remove {

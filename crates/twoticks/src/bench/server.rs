@@ -138,6 +138,7 @@ pub(super) async fn link(folder: &Path, plan: &Plan) -> Result<String> {
         reason: None,
         quality: None,
         updated: SystemClock.now(),
+        history: Vec::new(),
     };
     let record = TemplateRecord { graph: Some(graph), ..TemplateRecord::clone(known) };
     directory.change(vec![Change::PutTemplate(record)]).await?;

@@ -156,6 +156,12 @@ fn from_init_to_a_metric_with_whatsapp_connected() {
         asked += 1;
         assert!(asked < 100, "it is still under review, or the reading is not told");
     }
+    let history = business.place.ask(&["channel", "template", "list", "--history"]);
+    let is_review = |it: &&Value| it["code"] == made.as_str() && it["field"] == "status";
+    let review = history.as_array().unwrap().iter().find(is_review);
+    assert_eq!(review.unwrap()["from"], "PENDING", "{history}");
+    let numbers = business.place.ask(&["channel", "number", "list"]);
+    assert_eq!(numbers[0]["quality_rating"], "GREEN", "{numbers}");
     let now = business.emulated.get("clock")["now"].as_i64().unwrap();
     let day = 86_400_000;
     let (start, end) = ((now - 2 * day).to_string(), (now + day).to_string());

@@ -25,6 +25,7 @@ use crate::graph::notices::Notice;
 /// What tells that something about numbers or templates has changed, and not all of it.
 const CHANGING: &[&str] = &[
     "account_update",
+    "business_capability_update",
     "message_template_components_update",
     "message_template_quality_update",
     "phone_number_name_update",

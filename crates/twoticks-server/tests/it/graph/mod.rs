@@ -7,6 +7,7 @@
 mod account;
 mod bad_days;
 mod figures;
+mod history;
 mod links;
 mod listing;
 mod media;
