@@ -109,8 +109,8 @@ def door(name, method="GET", **query):
     return http_json(method, "%s%s?%s" % (emulator.ready["control"], name, urllib.parse.urlencode(query)))
 
 
-def serve(graph):
-    return Program("serve", env={"TWOTICKS__GRAPH__URL": graph, "TWOTICKS__GRAPH__MESSAGES_PER_SECOND": "200"})
+def serve(graph, **more):
+    return Program("serve", env={"TWOTICKS__GRAPH__URL": graph, "TWOTICKS__GRAPH__MESSAGES_PER_SECOND": "200", **more})
 
 
 emulator = Program("emulate", "--memory", "--fixtures", os.path.join(HERE, "..", "fixtures.json"))
@@ -396,14 +396,16 @@ class Prism:
             self.process.wait(timeout=30)
 
     def asked(self, what):
-        """What Prism logs while `what` asks: every request has to pass. Its own examples may not."""
+        """What Prism logs while `what` asks: every request has to pass. Its own examples may not.
+
+        Meta's description has no `debug_token`, which is taken for somebody's profile."""
         self.read = len(self.text())
         what()
         new = until("that Prism logs the answer", lambda: (lambda t: "Responding with" in t and t)(self.text()[self.read:]))
-        passed, requests = new.count("passed the validation rules"), new.count("Request received")
-        wrong = [line for line in new.splitlines() if "Violation: request" in line or "did not pass" in line]
-        need(requests and passed == requests and not wrong, "%d of %d passed: %s" % (passed, requests, wrong or new[-400:]))
-        return "%d validated" % passed
+        parts = [part for part in new.split("[HTTP SERVER]")[1:] if "/debug_token " not in part]
+        failed = [part for part in parts if "passed the validation rules" not in part]
+        need(parts and not failed, "%d of %d did not pass: %s" % (len(failed), len(parts), (failed or [new])[0][-600:]))
+        return "%d validated" % len(parts)
 
 
 prism = Prism()
@@ -412,7 +414,8 @@ prism = Prism()
 def against_prism():
     global server
     server.stop()
-    server = serve(prism.url)
+    # Nobody asks for figures but who is told to: what Prism logs is of one check each.
+    server = serve(prism.url, TWOTICKS__GRAPH__FIGURES_HOURS="0")
 
 
 def for_marketing():
@@ -422,6 +425,12 @@ def for_marketing():
     server = serve(URL)
     cli("channel", "connect", CHANNEL, "--marketing-messages", "true")
     against_prism()
+
+
+def reading(*command):
+    """The requests of a command that reads; what it makes of Prism's examples is its own affair."""
+    run = [a.program, *command, "--json"]
+    return prism.asked(lambda: subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=FOLDER, env=ENV))
 
 
 def marketing():
@@ -476,6 +485,8 @@ else:
     for name, content in FREE:
         S.check(name, lambda n=name, c=content: prism.asked(lambda: send_free(n.split()[0], c)))
     S.check("an answer", lambda: prism.asked(lambda: send_free("text", {"text": "hello"}, context_message_id="wamid.HBgLMTY1MDM4Nzk0MzkVAgARGBJCOTY3NDc0NDFDRUI3NTA0Q0UA")))
+    S.check("numbers and templates", lambda: reading("channel", "sync", CHANNEL))
+    S.check("Meta's figures", lambda: reading("reconcile", "--sync"))
     S.check("the channel is set for the Marketing Messages API", for_marketing)
     S.check("a template by the Marketing Messages API", marketing)
     S.check("a free-form message goes as before", lambda: prism.asked(lambda: send_free("text", {"text": "hello"})))

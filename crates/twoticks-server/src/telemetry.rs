@@ -78,7 +78,8 @@ pub const SERIES: &[Series] = &[
         "counter",
         &["form", "outcome"],
         "Posts to destinations, by form (`status`, `inbound`, `webhooks`) and by `taken`, `failed` (each \
-         try), `given_up` and `skipped` (entries that the journal does not have any more).",
+         try), `given_up` and `skipped` (entries that the journal does not have any more, that are \
+         damaged there, or that went with their destination).",
     ),
     series(
         "twoticks_pass_on_waiting",
@@ -91,7 +92,8 @@ pub const SERIES: &[Series] = &[
         "counter",
         &["outcome"],
         "Links of templates that were asked for: `person` and `machine` were led on, `unknown` were \
-         not ours, `lost` were led on and could not be counted.",
+         not ours, `repeated` were led on too often in a minute to be counted, `lost` were led on \
+         and could not be counted.",
     ),
     series("twoticks_panics", "counter", &[], "Requests that ended in a panic; each is a bug."),
     series("twoticks_timeouts", "counter", &[], "Requests that took longer than they may."),

@@ -11,14 +11,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use twoticks_core::clock::Time;
 use twoticks_core::ids::Hash;
 
 use crate::error::Error;
-use crate::journal::{Journal, Limits, Position};
+use crate::journal::Position;
+use crate::steps::{Folded, Steps};
 
 /// The folder in a data folder.
 pub const FOLDER: &str = "pass-on";
@@ -26,12 +26,8 @@ pub const FOLDER: &str = "pass-on";
 pub const OPEN_MAX: usize = if cfg!(test) { 10 } else { 1_000 };
 /// How many cursors are in a record.
 const CURSORS_PER_RECORD: usize = if cfg!(test) { 2 } else { 64 };
-/// How long a file becomes before the next one begins, in bytes.
-const SEGMENT_BYTES: u64 = if cfg!(test) { 512 } else { 1 << 20 };
 /// How many files there are before what is in the oldest is written anew.
 const SEGMENTS_MAX: usize = 4;
-/// What a record begins with.
-const VERSION: u8 = 1;
 
 /// How far a destination is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,57 +64,67 @@ struct Known {
     cursor: Cursor,
 }
 
-type All = BTreeMap<Hash, Known>;
+#[derive(Default)]
+struct All(BTreeMap<Hash, Known>);
+
+impl Folded for All {
+    type Step = Record;
+    const VERSION: u8 = 1;
+    const SEGMENT_BYTES: u64 = if cfg!(test) { 512 } else { 1 << 20 };
+    const REMEDY: &'static str = "how far what is passed on has come is lost with it; move the \
+                                  folder away to begin with what comes now";
+
+    fn take(&mut self, record: Position, step: Record) {
+        match step {
+            Record::Reached(cursors) => {
+                let known = cursors.into_iter();
+                self.0.extend(known.map(|(of, cursor)| (of, Known { record, cursor })));
+            }
+            Record::Forgotten(destinations) => {
+                for of in destinations {
+                    self.0.remove(&of);
+                }
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Position> {
+        self.0.values().map(|known| known.record).min()
+    }
+}
 
 /// The cursors of all destinations.
-pub struct Cursors {
-    /// None: they live in memory, and are lost with it.
-    journal: Option<Journal<Record>>,
-    all: Arc<Mutex<All>>,
-}
-
-fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
-    all.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub struct Cursors(Steps<All>);
 
 impl Cursors {
     /// Some that are not kept beyond the process, for tests and demonstrations.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { journal: None, all: Arc::default() }
+        Self(Steps::in_memory())
     }
 
     /// Opens the cursors in `folder`, which is made if it is not there, and reads all of it. The
     /// caller holds the lock of the data folder. Blocks.
     ///
     /// # Errors
-    /// As [`Journal::open`]; [`Error::Corrupt`], [`Error::NewerVersion`].
+    /// [`Error::Corrupt`], [`Error::NewerVersion`], and what the disk says.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let limits = Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() };
-        let all = Arc::new(Mutex::new(All::new()));
-        let taking = Arc::clone(&all);
-        let deliver = move |position, step| take(&mut lock(&taking), position, step);
-        let journal = Journal::open(folder, limits, Box::new(deliver))?;
-        for record in journal.read(0) {
-            let (position, payload) = record?;
-            take(&mut lock(&all), position, decode(folder, position, &payload)?);
-        }
-        Ok(Self { journal: Some(journal), all })
+        Steps::open(folder).map(Self)
     }
 
     /// Everything that is known.
     #[must_use]
     pub fn all(&self) -> BTreeMap<Hash, Cursor> {
-        lock(&self.all).iter().map(|(of, known)| (*of, known.cursor.clone())).collect()
+        self.0.state().0.iter().map(|(of, known)| (*of, known.cursor.clone())).collect()
     }
 
     /// These are so far now; durable when it returns.
     ///
     /// # Errors
-    /// As [`Journal::append`]; some may be kept.
+    /// What the disk says; some may be kept.
     pub async fn keep(&self, cursors: Vec<(Hash, Cursor)>) -> Result<(), Error> {
         for some in cursors.chunks(CURSORS_PER_RECORD) {
-            self.step(Record::Reached(some.to_vec())).await?;
+            self.0.take(Record::Reached(some.to_vec())).await?;
         }
         self.tidy().await
     }
@@ -126,93 +132,37 @@ impl Cursors {
     /// Nothing is passed on to these any more; durable when it returns.
     ///
     /// # Errors
-    /// As [`Journal::append`].
+    /// What the disk says.
     pub async fn forget(&self, destinations: Vec<Hash>) -> Result<(), Error> {
         if destinations.is_empty() {
             return Ok(());
         }
-        self.step(Record::Forgotten(destinations)).await
-    }
-
-    async fn step(&self, step: Record) -> Result<(), Error> {
-        let Some(journal) = &self.journal else {
-            take(&mut lock(&self.all), 0, step);
-            return Ok(());
-        };
-        journal.append(encode(&step), step).await.map(drop)
+        self.0.take(Record::Forgotten(destinations)).await
     }
 
     /// Lets go of files that nobody needs; what is known from an old one only is written anew.
     async fn tidy(&self) -> Result<(), Error> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let segments = journal.segments();
-        if segments.len() > SEGMENTS_MAX
-            && let Some(second) = segments.get(1)
-        {
-            let is_old = |known: &Known| known.record < second.first;
-            let old: Vec<(Hash, Cursor)> = lock(&self.all)
-                .iter()
-                .filter(|(_, known)| is_old(known))
-                .map(|(of, known)| (*of, known.cursor.clone()))
-                .collect();
+        if let Some(second) = self.0.second_of_more_than(SEGMENTS_MAX) {
+            let old: Vec<(Hash, Cursor)> = {
+                let all = self.0.state();
+                let old = all.0.iter().filter(|(_, known)| known.record < second);
+                old.map(|(of, known)| (*of, known.cursor.clone())).collect()
+            };
             for some in old.chunks(CURSORS_PER_RECORD) {
-                self.step(Record::Reached(some.to_vec())).await?;
+                self.0.take(Record::Reached(some.to_vec())).await?;
             }
         }
-        let oldest = lock(&self.all).values().map(|known| known.record).min();
-        journal.trim(oldest.unwrap_or_else(|| journal.acknowledged() + 1)).map(drop)
+        self.0.trim()
     }
 
     /// Returns when the disk has failed for good: nothing is kept any more, and the process has to
     /// restart.
     pub async fn failed(&self) -> Error {
-        match &self.journal {
-            Some(journal) => journal.failed().await,
-            None => std::future::pending().await,
-        }
+        self.0.failed().await
     }
 
     /// Keeps nothing any more. Blocks until what was to be kept is on disk.
     pub fn close(&self) {
-        if let Some(journal) = &self.journal {
-            journal.close();
-        }
-    }
-}
-
-fn take(all: &mut All, record: Position, step: Record) {
-    match step {
-        Record::Reached(cursors) => {
-            all.extend(cursors.into_iter().map(|(of, cursor)| (of, Known { record, cursor })));
-        }
-        Record::Forgotten(destinations) => {
-            for of in destinations {
-                all.remove(&of);
-            }
-        }
-    }
-}
-
-fn encode(step: &Record) -> Vec<u8> {
-    postcard::to_extend(step, vec![VERSION]).expect("a step is made of hashes and numbers")
-}
-
-fn decode(folder: &Path, position: Position, bytes: &[u8]) -> Result<Record, Error> {
-    let damaged = |what: String| Error::Corrupt {
-        what: format!("record {position}: {what}"),
-        place: folder.to_owned(),
-        remedy: "how far what is passed on has come is lost with it; move the folder away to begin \
-                 with what comes now",
-    };
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            postcard::from_bytes(rest).map_err(|error| damaged(error.to_string()))
-        }
-        Some((found, _)) => Err(Error::NewerVersion {
-            what: format!("record {position} of `{}`", folder.display()),
-            found: u64::from(*found),
-            known: u64::from(VERSION),
-        }),
-        None => Err(damaged("it is empty".to_owned())),
+        self.0.close();
     }
 }

@@ -84,10 +84,11 @@ pub trait Ledger: Send + Sync {
     /// entry; listed as by [`Ledger::entries`].
     async fn dead_letters(&self, from: Position, most: usize) -> Result<Vec<Entry>, Error>;
 
-    /// The entries that are kept, were accepted from `from` to before `until`, and name that channel
+    /// The entries that are kept, were accepted from `from` to before `tail`, and name that channel
     /// or have an event of it, in order; what was imported is left out. Not whole beyond
-    /// [`LOOKED_ENTRIES_MAX`] entries of anybody in that time, or [`LOOKED_BYTES_MAX`]. Something
-    /// may be missed after the clock was turned back by more than [`TURNED_BACK_MAX`].
+    /// [`LOOKED_ENTRIES_MAX`] entries of anybody from `from` to before `until`, or
+    /// [`LOOKED_BYTES_MAX`]; the tail ends there and is whole all the same. Something may be missed
+    /// after the clock was turned back by more than [`TURNED_BACK_MAX`], or where a tail has ended.
     async fn accepted(&self, look: Look) -> Result<Looked, Error>;
 
     /// The states of messages, in the order of `keys`, at most [`MESSAGES_MAX`]; `None` for one of
@@ -219,6 +220,8 @@ pub struct Look {
     pub from: Time,
     /// Until before when.
     pub until: Time,
+    /// Until before when more is looked for, as far as the bounds reach; not before `until`.
+    pub tail: Time,
 }
 
 impl Look {
@@ -230,7 +233,7 @@ impl Look {
         events: &[Event],
     ) -> bool {
         let is_of = |event: &Event| *event.channel() == self.channel;
-        (self.from..self.until).contains(&accepted)
+        (self.from..self.tail).contains(&accepted)
             && (channel == Some(&self.channel) || events.iter().any(is_of))
     }
 }

@@ -29,6 +29,7 @@ pub mod memory;
 pub mod outbox;
 pub mod scan;
 mod snapshot;
+mod steps;
 #[cfg(test)]
 mod suite;
 mod threads;

@@ -20,7 +20,8 @@ use crate::journal::Position;
 use crate::layout;
 use crate::ledger::{
     Batch, Counters, Digest, ENTRIES_BYTES_MAX, ENTRIES_MAX, Entry, GROUP_ENTRIES_MAX, Kind,
-    LOOKED_BYTES_MAX, LOOKED_ENTRIES_MAX, Ledger, Look, Looked, Receipt, check, check_keys,
+    LOOKED_BYTES_MAX, LOOKED_ENTRIES_MAX, Ledger, Look, Looked, Receipt, TURNED_BACK_MAX, check,
+    check_keys,
 };
 use crate::scan::{ROWS_MAX, Row, Scan, Scanned, What};
 
@@ -153,11 +154,11 @@ impl Ledger for MemoryLedger {
         let (mut seen, mut bytes) = (0, 0);
         for entry in inner.entries.iter().filter(|entry| entry.batch.kind != Kind::Import) {
             let Batch { accepted, channel, events, body, .. } = &entry.batch;
-            seen += usize::from((look.from..look.until).contains(accepted));
+            seen += usize::from((look.from..look.tail.plus(TURNED_BACK_MAX)).contains(accepted));
             let is_wanted = look.wants(*accepted, channel.as_ref(), events);
             bytes += if is_wanted { body.len() } else { 0 };
             if seen > LOOKED_ENTRIES_MAX || bytes > LOOKED_BYTES_MAX {
-                found.is_whole = false;
+                found.is_whole = *accepted >= look.until;
                 break;
             }
             found.entries.extend(is_wanted.then(|| entry.clone()));

@@ -13,8 +13,8 @@ use twoticks_store::directory::{Change, Snapshot};
 
 use super::{ControlError, SecretText, history, mint, people};
 use crate::app::App;
-use crate::graph::check;
 use crate::graph::connect::{self, Connect};
+use crate::graph::{check, figures};
 use crate::links::wrap::{self, Wrap};
 
 /// What can be done to channels.
@@ -206,7 +206,7 @@ fn list(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
                 "channel": channel.id, "name": channel.name, "account": channel.account,
                 "waba_id": channel.waba_id, "status_source": channel.status_source,
                 "connected": channel.connection.is_some(),
-                "problems": channel.connection.as_ref().map(|it| &it.problems),
+                "problems": channel.connection.as_ref().map(|it| it.wrong().collect::<Vec<_>>()),
                 "app_secrets": channel.app_secrets.len(),
                 "numbers": snapshot.numbers_of(&channel.id).len(),
                 "templates": snapshot.templates_of(&channel.id).count(),
@@ -216,9 +216,7 @@ fn list(app: &App, given: Option<&Uid>) -> Result<Value, ControlError> {
 }
 
 async fn remove(app: &App, channel: ChannelId) -> Result<Value, ControlError> {
-    app.directory.change(vec![Change::RemoveChannel(channel.clone())]).await?;
-    // Whoever has a channel of that name next has nothing to do with them.
-    app.figures.kept().forget(&channel).await?;
+    figures::remove(app, &channel).await?;
     Ok(json!({"removed": channel}))
 }
 
@@ -237,10 +235,9 @@ async fn check_connections(app: &App, given: Option<&ChannelId>) -> Result<Value
         let row = match check::check(app, &channel).await {
             Ok(found) => {
                 // What a send was told is wrong until somebody has connected it again.
-                let told = connection.problems.iter().map(|it| it.as_str().to_owned());
+                let told = connection.told.iter().map(|it| it.as_str().to_owned());
                 let mut problems = found.problems;
                 problems.extend(told);
-                problems.dedup();
                 json!({
                     "channel": channel.id, "asked": true, "token_ends": found.token_ends,
                     "callback": found.callback, "problems": problems,

@@ -8,13 +8,12 @@ use twoticks_core::ids::{ChannelId, PhoneNumber};
 use twoticks_store::directory::Change;
 use twoticks_store::directory::mint::Mint;
 use twoticks_store::directory::names::Secret;
-use twoticks_store::directory::pass_on::{Step, Webhooks};
+use twoticks_store::directory::pass_on::{Callbacks, PassOn, Step, Wanted, Webhooks};
 
 use super::channels::known;
 use super::{ControlError, SecretText, mint};
 use crate::app::App;
 use crate::pass_on::book::{Counts, Stand};
-use crate::pass_on::callbacks::{self, Wanted};
 use crate::pass_on::parcels::Form;
 
 /// What can be done to it.
@@ -132,18 +131,23 @@ async fn receipts(app: &App, wanted: Receipts) -> Result<Value, ControlError> {
     let url = |url: Option<SecretText>| url.map(|url| fit(app, &url)).transpose();
     let (status_url, inbound_url) = (url(status_url)?, url(inbound_url)?);
     let wanted = Wanted { enabled, status_url, inbound_url };
-    let of = snapshot.pass_on(&channel).map(AsRef::as_ref);
-    let callbacks = callbacks::change(of, number.as_ref(), wanted).ok_or_else(|| {
+    let none = PassOn::default();
+    let known = snapshot.pass_on(&channel).map_or(&none, AsRef::as_ref);
+    known.wanted(number.as_ref(), wanted.clone()).ok_or_else(|| {
         let why = "there is no address; --status-url or --inbound-url names one".to_owned();
         ControlError::Unfit { what: "turning receipts on", why }
     })?;
-    let shown = json!({
-        "channel": channel, "number": number, "enabled": callbacks.enabled,
-        "status": callbacks.status_url.as_ref().map(at),
-        "inbound": callbacks.inbound_url.as_ref().map(at),
-    });
-    change(app, &channel, Step::Callbacks(number, Some(callbacks))).await?;
-    Ok(shown)
+    change(app, &channel, Step::Change(number.clone(), wanted)).await?;
+    let now = app.directory.snapshot();
+    let now = now.pass_on(&channel).map_or(&none, AsRef::as_ref);
+    let Callbacks { enabled, status_url, inbound_url } = match &number {
+        Some(own) => now.of_numbers.get(own).unwrap_or(&now.callbacks),
+        None => &now.callbacks,
+    };
+    Ok(json!({
+        "channel": channel, "number": number, "enabled": enabled,
+        "status": status_url.as_ref().map(at), "inbound": inbound_url.as_ref().map(at),
+    }))
 }
 
 async fn remove(

@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 use twoticks_core::clock::{DAY, SECOND, Time};
+use twoticks_core::ids::ChannelId;
+use twoticks_core::query::{Point, Query, Select};
+use twoticks_core::totals::Atom;
+use twoticks_core::window::Window;
 use twoticks_store::directory::model::Channel;
 use twoticks_store::directory::names::Secret;
 
@@ -17,6 +21,10 @@ const SCOPES: [(&str, &str); 2] = [
 const CLOCK_SECONDS: i64 = 300;
 /// A token that ends sooner than this is told of.
 const TOKEN_DAYS: i64 = 14;
+
+/// Of what was sent within a day and longer ago than this, in milliseconds, WhatsApp should have
+/// told something.
+const SILENCE: i64 = 30 * 60 * SECOND;
 
 /// What was found out about a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +65,43 @@ pub async fn check(app: &App, channel: &Channel) -> Result<Found, CallError> {
         app_secret: channel.app_secrets.last(),
         now: app.clock.now(),
     };
-    subject.look().await
+    let mut found = subject.look().await?;
+    if found.problems.is_empty() {
+        found.problems.extend(silence(app, &channel.id).await);
+    }
+    Ok(found)
+}
+
+/// That messages were sent and WhatsApp tells nothing of any, as it is where webhooks do not reach
+/// the server, and for an app in development mode: no call tells the mode itself.
+async fn silence(app: &App, channel: &ChannelId) -> Option<String> {
+    let now = app.clock.now().0;
+    let [from, old, end] = [now.saturating_sub(DAY), now.saturating_sub(SILENCE), now + DAY]
+        .map(|time| Atom::of(Time(time)));
+    let settled = Window { from, to: old };
+    let query = Query {
+        channel: channel.clone(),
+        select: Select::Numbers { number: None, attribution: None },
+        side: None,
+        windows: vec![settled, Window { from: old, to: end }],
+    };
+    let points = match app.ledger.series(query).await {
+        Ok(points) => points,
+        Err(error) => return Some(format!("whether webhooks come is not known: {error}")),
+    };
+    let taken = points.iter().filter(|point| point.window == settled);
+    let taken: i64 = taken.map(|point| point.totals.accepted).sum();
+    let is_told = points.iter().any(|Point { totals, .. }| {
+        totals.sent != 0 || totals.delivered != 0 || !totals.failures.is_empty()
+    });
+    (taken > 0 && !is_told).then(|| {
+        format!(
+            "{taken} messages were taken by WhatsApp within a day and more than half an hour ago, and \
+             it has told nothing of any: is the app live (in development mode webhooks are \
+             not sent), is `messages` among the fields it is subscribed to, and does the address \
+             of the callback reach this server from outside?"
+        )
+    })
 }
 
 impl Subject<'_> {
@@ -70,6 +114,15 @@ impl Subject<'_> {
             self.look_at_subscription(&mut found).await?;
         }
         Ok(found)
+    }
+
+    /// Why the app secret is none of the token's app; `None` also if that cannot be known.
+    pub(super) async fn wrong_app_secret(&self) -> Result<Option<String>, CallError> {
+        let mut found = Found::default();
+        self.look_at_token(&mut found).await?;
+        found.problems.clear();
+        self.look_at_app_secret(&mut found).await?;
+        Ok(found.problems.pop())
     }
 
     fn look_at_clock(&self, found: &mut Found) {
@@ -132,8 +185,8 @@ impl Subject<'_> {
             Ok(_) => Ok(()),
             Err(CallError::Refused { error, .. }) => {
                 found.problems.push(format!(
-                    "the app secret is not that of the app {app_id} ({error}): webhooks will be \
-                     refused; take it from the app's settings"
+                    "the app secret is not that of the app {app_id} ({error}): its webhooks are \
+                     refused; take the secret from the app's settings"
                 ));
                 Ok(())
             }

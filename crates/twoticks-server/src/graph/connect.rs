@@ -39,6 +39,9 @@ pub struct Connect {
     pub marketing_messages: Option<bool>,
 }
 
+/// What is unfit where a secret is not that of the app.
+pub(crate) const APP_SECRET: &str = "the app secret";
+
 /// Connects a channel, or changes how it is connected, and reads its numbers and templates. Says
 /// what it found and what is still missing.
 ///
@@ -74,7 +77,15 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
     let of = (&channel.id, waba_id.as_str());
     let read = sync::read(graph, &token, of, &snapshot, now).await;
     let read = read.map_err(|why| refused("numbers and templates", &why))?;
-    let mut problems = read.problems.clone();
+    if given.app_secret.is_some() {
+        let app_secret = channel.app_secrets.last();
+        let subject = Subject { graph, waba_id: waba_id.as_str(), token: &token, app_secret, now };
+        let wrong = subject.wrong_app_secret().await;
+        if let Some(why) = wrong.map_err(|why| refused(APP_SECRET, &why))? {
+            return Err(unfit(APP_SECRET, &why));
+        }
+    }
+    let mut told = read.problems.clone();
     // Somebody else may have changed it meanwhile: only what was given is put in. The handshake
     // comes in while the Graph API is asked, and the token has to be known by then.
     let snapshot = app.directory.snapshot();
@@ -89,7 +100,7 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
         let path = format!("{waba_id}/subscribed_apps");
         if let Err(why) = graph.post(&token, &path, &[], Some(&asked)).await {
             let said = why.graph().map_or_else(|| why.to_string(), said_of_callback);
-            problems.push(format!(
+            told.push(format!(
                 "webhooks are not sent to `{address}`: {said}; it has to be reachable from the \
                  internet over https with a certificate that is valid"
             ));
@@ -103,29 +114,29 @@ pub async fn connect(app: &App, wanted: Connect) -> Result<Value, ControlError> 
         now,
     };
     let found = subject.look().await.map_err(|why| refused("the connection", &why))?;
-    let Found { app_id, token_ends, callback, problems: more } = found;
-    problems.extend(more);
+    let Found { app_id, token_ends, callback, problems } = found;
     if read.numbers == 0 {
-        problems
-            .push("the account has no phone number yet; add one in the WhatsApp manager".into());
+        told.push("the account has no phone number yet; add one in the WhatsApp manager".into());
     }
     let (numbers, templates) = (read.numbers, read.templates);
     let note = |connection: &mut Connection| {
         connection.app_id = app_id.as_deref().map(Text::lossy);
         connection.checked = Some(now);
-        connection.problems =
-            problems.iter().take(PROBLEMS_MAX).map(|problem| Text::lossy(problem)).collect();
+        let kept =
+            |all: &[String]| all.iter().take(PROBLEMS_MAX).map(|it| Text::lossy(it)).collect();
+        (connection.problems, connection.told) = (kept(&problems), kept(&told));
     };
     change(app, &channel.id, &token, note).await;
     sync::take_over(app, &channel.id, read).await?;
     app.dispatcher.connection_changed();
-    info!(channel.id = %channel.id, connection.problems = problems.len(), "channel connected");
+    let missing: Vec<&String> = problems.iter().chain(&told).collect();
+    info!(channel.id = %channel.id, connection.problems = missing.len(), "channel connected");
     Ok(json!({
         "channel": channel.id, "waba_id": waba_id, "name": account.get("name"),
         "currency": account.get("currency"),
         "insights": account.get("is_enabled_for_insights"),
         "app_id": app_id, "token_ends": token_ends, "numbers": numbers, "templates": templates,
-        "callback": callback, "missing": problems,
+        "callback": callback, "missing": missing,
         "links_to_wrap": wrap::could_be_wrapped(&app.directory.snapshot(), &channel.id),
     }))
 }
@@ -198,6 +209,7 @@ fn apply(channel: &mut Channel, wanted: Connect) -> Result<(), ControlError> {
                     marketing_messages: false,
                     checked: None,
                     problems: Vec::new(),
+                    told: Vec::new(),
                 });
             }
         }

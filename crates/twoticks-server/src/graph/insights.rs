@@ -45,9 +45,9 @@ async fn ask_and_note(app: &App, channel: &ChannelId) {
     let known = snapshot.channel(channel).and_then(|known| known.connection.as_ref());
     let Some(token) = known.map(|connection| connection.access_token.clone()) else { return };
     let note = |connection: &mut Connection| {
-        connection.problems.retain(|known| !known.as_str().starts_with(PROBLEM));
-        connection.problems.extend(problem);
-        connection.problems.truncate(PROBLEMS_MAX);
+        connection.told.retain(|known| !known.as_str().starts_with(PROBLEM));
+        connection.told.extend(problem);
+        connection.told.truncate(PROBLEMS_MAX);
     };
     connect::change(app, channel, &token, note).await;
 }

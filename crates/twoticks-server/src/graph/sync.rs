@@ -142,9 +142,15 @@ fn number_of(
         .map_err(|why| format!("the phone number with the id `{id}` was left out: {why}"))?;
     let holder = snapshot.number(&phone_number).map(|known| &known.channel);
     if let Some(holder) = holder.filter(|holder| *holder != channel) {
+        let account = |id| snapshot.channel(id).map(|channel| &channel.account);
+        // Nobody hears of another account's channels.
+        let with = match account(holder) == account(channel) {
+            true => format!("the channel `{holder}`"),
+            false => "another channel".to_owned(),
+        };
         return Err(format!(
-            "the number {phone_number} is with the channel `{holder}` and stays there; move it \
-             with `twoticks channel number add`"
+            "the number {phone_number} is with {with} and stays there; move it with \
+             `twoticks channel number add`"
         ));
     }
     Ok(Number {

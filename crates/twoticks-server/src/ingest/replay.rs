@@ -152,16 +152,6 @@ pub(crate) struct Signed {
     pub(crate) channels: Vec<ChannelId>,
 }
 
-impl Signed {
-    /// The channel that alone has the secret.
-    pub(crate) fn alone(&self) -> Option<&ChannelId> {
-        match self.channels.as_slice() {
-            [channel] => self.secret.as_ref().map(|_| channel),
-            _ => None,
-        }
-    }
-}
-
 /// Who signed the entry.
 pub(crate) fn signed(snapshot: &Snapshot, keys: &Keys, entry: &Batch) -> Signed {
     let mut channels: Vec<ChannelId> = entry.channel.iter().cloned().collect();

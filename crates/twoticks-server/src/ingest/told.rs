@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -130,7 +130,8 @@ async fn take_in(app: &App, request: Request, list: &List) -> Result<Value, Refu
 async fn read(body: Body, list: &List) -> Result<Vec<(u64, String)>, Refused> {
     let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(_) => return Err(Refused::TooLong),
+        Err(error) if error.is::<LengthLimitError>() => return Err(Refused::TooLong),
+        Err(_) => return Err(Refused::Unfit("the body broke off".to_owned())),
     };
     let List { name, one, shape } = list;
     let unfit = || Refused::Unfit(format!("the body is to be {{\"{name}\": [{shape}, …]}}"));

@@ -19,7 +19,7 @@ use twoticks_store::error::Error;
 use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Batch, Kind};
 
-use super::token::{Token, number_tag};
+use super::token::Token;
 use crate::app::App;
 use crate::ingest::translate;
 use crate::sending::{self, Outcome};
@@ -29,6 +29,12 @@ use crate::telemetry::Telemetry;
 pub(super) const WAITING_MAX: usize = 65_536;
 /// The most clicks that are written at once.
 const BATCH_MAX: usize = 1_000;
+/// How often in a minute a link that one message has is counted: whoever has it could otherwise
+/// fill the disk. A template's own link is everybody's and has no such bound.
+pub(super) const COUNTED_PER_MINUTE_MAX: u32 = 30;
+/// Of how many links it is remembered how often they were opened in this minute; beyond them it is
+/// forgotten of all.
+const REMEMBERED_MAX: usize = 65_536;
 /// After which time a ledger that refuses is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The most groups of sends whose messages are remembered.
@@ -65,6 +71,30 @@ pub struct Clicks {
     arrived: Notify,
     /// Whether it was said that some are lost, and nothing was written since.
     is_loss_said: AtomicBool,
+    lately: Mutex<Lately>,
+}
+
+/// How often links of messages were opened in the minute with that number.
+#[derive(Debug, Default)]
+struct Lately {
+    minute: i64,
+    opened: HashMap<Token, u32>,
+}
+
+impl Lately {
+    /// Whether it may be counted once more.
+    fn may_count(&mut self, token: &Token, now: Time) -> bool {
+        if token.message.is_none() {
+            return true;
+        }
+        let minute = now.0.div_euclid(60 * SECOND);
+        if self.minute != minute || self.opened.len() >= REMEMBERED_MAX {
+            *self = Self { minute, opened: HashMap::new() };
+        }
+        let opened = self.opened.entry(token.clone()).or_default();
+        *opened = opened.saturating_add(1);
+        *opened <= COUNTED_PER_MINUTE_MAX
+    }
 }
 
 impl Clicks {
@@ -75,6 +105,13 @@ impl Clicks {
     }
 
     pub(super) fn push(&self, telemetry: &Telemetry, click: Click) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_count = lately.may_count(&click.token, click.time);
+        drop(lately);
+        if !may_count {
+            telemetry.links("repeated", 1);
+            return;
+        }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < WAITING_MAX {
             waiting.push_back(click);
@@ -176,7 +213,8 @@ async fn write_some(app: &App, groups: &mut Groups) -> Result<bool, Error> {
     }
     let gone = clicks.len() - events.len();
     if gone > 0 {
-        app.clicks.lose(&app.telemetry, gone, "their template or its number is gone");
+        let why = "their template is gone, or which of its numbers sent them is not known";
+        app.clicks.lose(&app.telemetry, gone, why);
     }
     if !events.is_empty() {
         match app.ledger.record(batch(app, events)).await {
@@ -218,8 +256,10 @@ async fn event(app: &App, groups: &mut Groups, click: &Click) -> Result<Option<E
     let of_group = groups.of(app, channel, &click.token, click.time).await?;
     let (sender, message) = of_group.map_or((None, None), |(from, message)| (Some(from), message));
     let by_tag = || {
-        let mut numbers = snapshot.numbers_of(channel).iter().map(|number| &number.phone_number);
-        numbers.find(|it| number_tag(&app.keys, channel, it) == click.token.number).cloned()
+        let numbers = snapshot.numbers_of(channel).iter().map(|number| &number.phone_number);
+        let mut fit = numbers.filter(|it| click.token.may_be_of(&app.keys, channel, it));
+        // A click is rather lost than another number's.
+        fit.next().filter(|_| fit.next().is_none()).cloned()
     };
     let Some(number) = sender.or_else(by_tag) else { return Ok(None) };
     let id = match &click.click_id {
@@ -280,7 +320,15 @@ impl Groups {
         name: (ChannelId, String),
         now: Time,
     ) -> Result<&Known, Error> {
-        let entries = app.ledger.group(&name.0, &name.1).await?;
+        let entries = match app.ledger.group(&name.0, &name.1).await {
+            // It will not be read later either, and others wait: the template has the click.
+            Err(why @ Error::Corrupt { .. }) => {
+                let error = &why as &dyn std::error::Error;
+                warn!(error, "the send that a link is of cannot be read");
+                Vec::new()
+            }
+            found => found?,
+        };
         let taken = |outcome: Option<Outcome>| match outcome? {
             Outcome::Taken(wamid) => {
                 Some(app.keys.hash(HashOf::Message, &name.0, wamid.as_bytes()))

@@ -26,11 +26,14 @@ pub(crate) const SUFFIX_BYTES_MAX: usize = 1_400;
 const NO_GROUP: [u8; 16] = [0; 16];
 
 /// What a token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Token {
     pub(crate) link: LinkId,
     /// Which number sends: a part of a keyed hash of it.
-    pub(crate) number: [u8; 2],
+    number: [u8; 2],
+    /// More of that, where no message is named and there is room for it; zeros in the links that
+    /// were made before there was.
+    more: [u8; 3],
     /// The message: its group and its place there. None for all messages of the template.
     pub(crate) message: Option<([u8; 16], u32)>,
 }
@@ -55,7 +58,14 @@ impl Token {
             let group = group_bytes(group).filter(|group| *group != NO_GROUP)?;
             (place < 1 << 24).then_some((group, place))
         });
-        Self { link, number: number_tag(keys, channel, number), message }
+        let (number, more) = number_tag(keys, channel, number);
+        Self { link, number, more: if message.is_none() { more } else { [0; 3] }, message }
+    }
+
+    /// Whether a number may be the one that sends. Of a channel with many there may be several.
+    pub(crate) fn may_be_of(&self, keys: &Keys, channel: &ChannelId, sender: &PhoneNumber) -> bool {
+        let (number, more) = number_tag(keys, channel, sender);
+        self.number == number && (self.more == [0; 3] || self.more == more)
     }
 
     /// The token as it is written, with what follows the target.
@@ -72,8 +82,13 @@ impl Token {
     }
 
     fn body(&self) -> [u8; BODY_BYTES] {
-        let (group, place) = self.message.unwrap_or((NO_GROUP, 0));
-        let [_, place @ ..] = place.to_be_bytes();
+        let (group, place) = match self.message {
+            Some((group, place)) => {
+                let [_, place @ ..] = place.to_be_bytes();
+                (group, place)
+            }
+            None => (NO_GROUP, self.more),
+        };
         let mut body = [0; BODY_BYTES];
         let parts = [&[VERSION][..], &self.link.0, &self.number, &group, &place];
         for (to, from) in body.iter_mut().zip(parts.into_iter().flatten()) {
@@ -87,13 +102,12 @@ impl Token {
         let (link, rest) = rest.split_first_chunk::<6>()?;
         let (number, rest) = rest.split_first_chunk::<2>()?;
         let (group, rest) = rest.split_first_chunk::<16>()?;
-        let &[high, middle, low] = rest else { return None };
+        let last @ [high, middle, low] = <[u8; 3]>::try_from(rest).ok()?;
         let place = u32::from_be_bytes([0, high, middle, low]);
-        (*version == VERSION).then_some(Self {
-            link: LinkId(*link),
-            number: *number,
-            message: (*group != NO_GROUP).then_some((*group, place)),
-        })
+        let message = (*group != NO_GROUP).then_some((*group, place));
+        let more = if message.is_none() { last } else { [0; 3] };
+        let (link, number) = (LinkId(*link), *number);
+        (*version == VERSION).then_some(Self { link, number, more, message })
     }
 
     /// The name of the group that its message is of.
@@ -126,11 +140,11 @@ pub(crate) fn open<'a>(keys: &Keys, snapshot: &'a Snapshot, text: &str) -> Optio
 }
 
 /// By what a token names a number of a channel.
-pub(crate) fn number_tag(keys: &Keys, channel: &ChannelId, number: &PhoneNumber) -> [u8; 2] {
+fn number_tag(keys: &Keys, channel: &ChannelId, number: &PhoneNumber) -> ([u8; 2], [u8; 3]) {
     // Begins with another byte than a token.
     let hash = keys.hash(HashOf::Link, channel, format!("n{number}").as_bytes());
-    let [first, second, ..] = hash.0;
-    [first, second]
+    let [a, b, c, d, e, ..] = hash.0;
+    ([a, b], [c, d, e])
 }
 
 fn tag(keys: &Keys, channel: &ChannelId, body: &[u8], suffix: &str) -> [u8; TAG_BYTES] {
@@ -173,6 +187,27 @@ mod tests {
             assert_eq!(token.write(&keys, &channel, "").len(), CHARS);
             let named = token.group();
             assert_eq!(named, message.filter(|_| is_named).map(|(it, at)| (it.to_owned(), at)));
+        }
+    }
+
+    #[test]
+    fn a_number_is_told_from_others_unless_its_message_takes_the_room() {
+        let keys = Keys::from_bytes([7; 32]);
+        let channel = ChannelId::new("cams-1").unwrap();
+        let numbers = (0..1_000).map(|n| PhoneNumber::new(&format!("1555{n:07}")).unwrap());
+        let mut first = std::collections::HashMap::new();
+        let alike = numbers.into_iter().find_map(|number| {
+            let (short, _) = number_tag(&keys, &channel, &number);
+            first.insert(short, number.clone()).map(|other| (other, number))
+        });
+        let (one, other) = alike.unwrap();
+        let group = "00112233445566778899aabbccddeeff";
+        for (message, is_told_apart) in [(None, true), (Some((group, 1)), false)] {
+            let token = Token::of(&keys, (&channel, &one), LinkId([1; 6]), message);
+            assert!(token.may_be_of(&keys, &channel, &one));
+            assert_eq!(!token.may_be_of(&keys, &channel, &other), is_told_apart, "{message:?}");
+            let before = Token { more: [0; 3], ..token };
+            assert!(before.may_be_of(&keys, &channel, &one), "made before there was more");
         }
     }
 }

@@ -81,9 +81,9 @@ pub(crate) fn wrap(
     known: &[Link],
     which: impl Fn(&Button) -> bool,
 ) -> Result<Vec<Link>, String> {
-    let mut links = known.to_vec();
+    let (mut earlier, mut links) = (known.to_vec(), Vec::new());
     for button in Definition::of(components).buttons {
-        let is_known = links.iter().any(|link| Some(&*link.shown) == fixed(&button));
+        let is_known = known.iter().any(|link| Some(&*link.shown) == fixed(&button));
         let is_over_us = is_known || fixed(&button) == Some(prefix);
         if button.kind != ButtonKind::Url || is_over_us || !which(&button) {
             continue;
@@ -95,12 +95,14 @@ pub(crate) fn wrap(
         check(prefix, &target)?;
         let example = told.get("example").and_then(|it| it.get(0)).and_then(Value::as_str);
         let example = example.filter(|_| !variable.is_empty()).map(Text::lossy);
+        let index = index(&button)?;
         // A target that is known keeps its link: what was sent with it goes on.
-        let at = links.iter().position(|it| *it.target == *target && *it.shown == *prefix);
-        let id = at.map_or_else(|| Ok(new_id()), |at| Ok::<_, String>(links.remove(at).id))?;
+        let is_its = |it: &Link| *it.target == *target && *it.shown == *prefix;
+        let own = earlier.iter().position(|it| is_its(it) && it.button == index);
+        let at = own.or_else(|| earlier.iter().position(is_its));
         links.push(Link {
-            id,
-            button: index(&button)?,
+            id: at.map_or_else(new_id, |at| earlier.remove(at).id),
+            button: index,
             text: Text::lossy(&button.text),
             shown: prefix.into(),
             target: target.into(),
@@ -109,9 +111,10 @@ pub(crate) fn wrap(
         told.insert("url".to_owned(), format!("{prefix}{VARIABLE}").into());
         told.insert("example".to_owned(), json!([format!("{prefix}{EXAMPLE}")]));
     }
+    earlier.append(&mut links);
     // Before WhatsApp is told, not after.
-    match links.len() {
-        0..=LINKS_PER_TEMPLATE_MAX => Ok(links),
+    match earlier.len() {
+        0..=LINKS_PER_TEMPLATE_MAX => Ok(earlier),
         count => Err(format!(
             "with its earlier ones it would have {count} links, at most {LINKS_PER_TEMPLATE_MAX} are \
              kept; make a new template"
@@ -228,9 +231,8 @@ pub(crate) async fn execute(app: &App, wanted: Wrap) -> Result<Value, ControlErr
     }
     let links = wrap(&prefix, &mut components, &links, is_meant)
         .map_err(|why| unfit("the template", why))?;
-    let unknown =
-        meant.iter().find(|it| fixed(it) == Some(&prefix) && link_of(&links, it).is_none());
-    if unknown.is_some() {
+    let leads_nowhere = |it: &Button| fixed(it) == Some(&prefix) && link_of(&links, it).is_none();
+    if Definition::of(&components).buttons.iter().any(|it| is_meant(it) && leads_nowhere(it)) {
         let why = "leads over this server already, and where to is not known; say it with --target";
         return Err(unfit("the template", why.to_owned()));
     }
@@ -409,6 +411,25 @@ mod tests {
         let moved = wrap(PREFIX, &mut swapped, &links, |_| true).unwrap();
         let id = |links: &[Link], at| links.iter().find(|link| link.button == at).unwrap().id;
         assert_eq!((id(&moved, 0), id(&moved, 1)), (id(&links, 1), id(&links, 0)));
+    }
+
+    #[test]
+    fn buttons_with_one_target_have_a_link_each() {
+        for url in ["https://x.example/a", "https://x.example/{{1}}"] {
+            let mut told = components(&[url, url]);
+            let links = wrap(PREFIX, &mut told, &[], |_| true).unwrap();
+            let definition = Definition::of(&told);
+            let ids = definition.buttons.iter().map(|it| link_of(&links, it).unwrap().id);
+            let ids: Vec<LinkId> = ids.collect();
+            assert_ne!(ids[0], ids[1]);
+            // As whoever changes it sees it: each keeps its own, and another one gets one of its own.
+            let mut again = components(&[url, url, url]);
+            let more = wrap(PREFIX, &mut again, &links, |_| true).unwrap();
+            let definition = Definition::of(&again);
+            let all = definition.buttons.iter().map(|it| link_of(&more, it).unwrap().id);
+            let all: Vec<LinkId> = all.collect();
+            assert_eq!((&all[..2], more.len()), (&*ids, 3));
+        }
     }
 
     #[test]

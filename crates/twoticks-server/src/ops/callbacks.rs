@@ -5,14 +5,13 @@
 
 use twoticks_core::ids::PhoneNumber;
 use twoticks_store::directory::names::Secret;
-use twoticks_store::directory::pass_on::{Callbacks, Step};
+use twoticks_store::directory::pass_on::{PassOn, Step, Wanted};
 use twoticks_store::directory::{self, Change};
 use twoticks_wire::code::{Code, Refusal};
 
 use super::arguments::text;
 use super::{Answer, Context, Parameter, optional};
 use crate::api_error::ApiError;
-use crate::pass_on::callbacks::{self, Wanted};
 
 pub(super) const STATUS_CALLBACK_URL: Parameter =
     optional("StatusCallbackUrl", "string", "Where receipts of statuses are posted to.");
@@ -26,10 +25,10 @@ pub(super) const QUEUE_FLAG: Parameter = optional(
     "Whether receipts go into a queue; there is none, so that only `N` is taken.",
 );
 
-/// Callbacks as they are to be.
+/// What is to be different about callbacks.
 pub(super) struct Update {
     number: Option<PhoneNumber>,
-    callbacks: Callbacks,
+    wanted: Wanted,
 }
 
 /// Reads a call about the channel, or about one of its numbers.
@@ -64,19 +63,26 @@ pub(super) fn decode(
     let (status_url, inbound_url) = (url("StatusCallbackUrl")?, url("UpCallbackUrl")?);
     let wanted = Wanted { enabled: flag("HttpFlag")?, status_url, inbound_url };
     let snapshot = context.app.directory.snapshot();
-    let of_channel = snapshot.pass_on(context.channel()).map(AsRef::as_ref);
-    let callbacks = callbacks::change(of_channel, number.as_ref(), wanted)
-        .ok_or_else(|| Refusal::missing("StatusCallbackUrl"))?;
-    Ok(Update { number, callbacks })
+    let none = PassOn::default();
+    let known = snapshot.pass_on(context.channel()).map_or(&none, AsRef::as_ref);
+    let wanted_so = known.wanted(number.as_ref(), wanted.clone());
+    wanted_so.ok_or_else(|| Refusal::missing("StatusCallbackUrl"))?;
+    Ok(Update { number, wanted })
 }
 
 impl Update {
     /// Has it be so; durable when it returns, and what is acknowledged from then on is passed on.
     pub(super) async fn make(self, context: &Context<'_>) -> Result<Answer, ApiError> {
-        let step = Step::Callbacks(self.number, Some(self.callbacks));
+        // The directory puts it together, so that two calls at the same time both hold.
+        let step = Step::Change(self.number, self.wanted);
         let change = Change::PassOn(context.channel().clone(), step);
         context.app.directory.change(vec![change]).await.map_err(|why| match why {
             directory::Error::Unavailable { .. } => ApiError::caused(Code::ServiceUnavailable, why),
+            // Such as an address that another call has taken away since this one was read.
+            directory::Error::Refused(why) => {
+                let said = format!("The callbacks cannot be so: {why}.");
+                Refusal::invalid("StatusCallbackUrl").saying(said).into()
+            }
             _ => ApiError::caused(Code::InternalError, why),
         })?;
         context.app.pass_on.changed(context.app).await;

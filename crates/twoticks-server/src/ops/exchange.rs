@@ -74,7 +74,13 @@ pub(super) async fn gather(
         (None, None) => Vec::new(),
     };
     items.retain(|item| asked.span.is_none_or(|(from, until)| (from..until).contains(&item.time)));
-    items.sort_by(|one, other| (other.time, &one.group).cmp(&(one.time, &other.group)));
+    if items.len() > ITEMS_MAX {
+        return Err(too_many());
+    }
+    // The same order each time, so that pages fit together.
+    items.sort_by(|one, other| {
+        (other.time, &one.group, &one.wamid).cmp(&(one.time, &other.group, &other.wamid))
+    });
     Ok(items)
 }
 
@@ -84,7 +90,8 @@ async fn of_span(
     (from, until): (Time, Time),
 ) -> Result<Vec<Item>, ApiError> {
     let app = context.app;
-    let look = Look { channel: context.channel().clone(), from, until: until.plus(TOLD_WITHIN) };
+    let channel = context.channel().clone();
+    let look = Look { channel, from, until, tail: until.plus(TOLD_WITHIN) };
     let found = app.ledger.accepted(look).await?;
     if !found.is_whole {
         return Err(too_many());
@@ -99,27 +106,29 @@ async fn of_span(
         }
     }
     let mut items = Vec::new();
+    let mut known: HashSet<String> = HashSet::new();
     for (name, mut entries) in groups {
-        let is_asked = entries.iter().any(|entry| entry.batch.kind == Kind::Send);
-        if is_asked && sending::outcomes(&entries).iter().any(Option::is_none) {
+        // Also those of a send that is not of this time: it is listed where it was asked for.
+        known.extend(sending::wamids(&entries));
+        let asked = entries.iter().find(|entry| entry.batch.kind == Kind::Send);
+        if asked.is_none_or(|asked| !(from..until).contains(&asked.batch.accepted)) {
+            continue;
+        }
+        if sending::outcomes(&entries).iter().any(Option::is_none) {
             // What became of it may have come later.
             entries = app.ledger.group(context.channel(), &name).await?;
+            known.extend(sending::wamids(&entries));
         }
         items.extend(sent(&name, &entries, &number.phone_number));
         if items.len() > ITEMS_MAX {
             return Err(too_many());
         }
     }
-    let known: HashSet<&str> = items.iter().filter_map(|item| item.wamid.as_deref()).collect();
-    let mut outside: Vec<Item> = Vec::new();
-    for item in told.items.into_values() {
-        if item.wamid.as_deref().is_none_or(|wamid| !known.contains(wamid)) {
-            outside.push(item);
-        }
-    }
-    if items.len() + outside.len() > ITEMS_MAX {
-        return Err(too_many());
-    }
+    let is_outside = |item: &Item| {
+        // The ledger may know that it was earlier, and not that it was later.
+        item.time >= from && item.wamid.as_ref().is_none_or(|wamid| !known.contains(wamid))
+    };
+    let mut outside: Vec<Item> = told.items.into_values().filter(is_outside).collect();
     let known = states(context, number, &outside).await?;
     for (item, state) in outside.iter_mut().zip(known) {
         let Some(state) = state.filter(|_| !item.is_inbound) else { continue };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use twoticks_store::directory::Change;
-use twoticks_store::directory::model::TemplateRecord;
+use twoticks_store::directory::model::{GraphTemplate, TemplateRecord};
 use twoticks_wire::code::Code;
 
 use super::arguments::required;
@@ -73,7 +73,11 @@ impl Operation for Modify {
         let record = TemplateRecord {
             buttons: wanted.buttons(),
             links,
-            graph: Some(wanted.stands(status, context.now)),
+            graph: Some(GraphTemplate {
+                // WhatsApp says nothing else of it.
+                quality: known.graph.as_ref().and_then(|graph| graph.quality.clone()),
+                ..wanted.stands(status, context.now)
+            }),
             ..TemplateRecord::clone(&known)
         };
         let read = sync::Read {

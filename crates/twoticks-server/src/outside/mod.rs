@@ -7,6 +7,7 @@
 
 pub mod guard;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,16 +86,30 @@ pub(crate) async fn fetch(
 }
 
 /// What failed, without the address.
-fn words(error: &reqwest::Error) -> String {
+pub(crate) fn words(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let mut causes = causes.collect::<Vec<_>>().into_iter();
     // What a name leads to is refused within the client, which wraps it.
     if let Some(unfit) = causes.clone().find_map(|cause| cause.downcast_ref::<Unfit>()) {
         return unfit.to_string();
     }
-    match (error.is_timeout(), causes.next_back()) {
-        (true, _) => "it took too long".to_owned(),
-        (false, Some(cause)) => cause.to_string(),
-        (false, None) => "the request failed".to_owned(),
+    match (error.is_timeout(), causes.clone().any(is_tls), causes.next_back()) {
+        (true, _, _) => "it took too long".to_owned(),
+        // Its own words for it have the name in them.
+        (false, true, _) => NO_TLS.to_owned(),
+        (false, false, Some(cause)) => cause.to_string(),
+        (false, false, None) => "the request failed".to_owned(),
     }
+}
+
+/// What is said of a connection that is not to be trusted.
+pub(crate) const NO_TLS: &str =
+    "its certificate is not one for it that the system trusts, or it does not speak TLS";
+
+fn is_tls(mut cause: &(dyn std::error::Error + 'static)) -> bool {
+    // An error of I/O may be one of TLS, within another one.
+    while let Some(within) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        cause = within;
+    }
+    cause.is::<rustls::Error>()
 }

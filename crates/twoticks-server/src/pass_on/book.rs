@@ -3,31 +3,47 @@
 //! Pure: time and positions are arguments. A lane knows the first entry that was not looked at for
 //! it, and those before that are open: of interest to it, and not taken yet. What always holds:
 //! every entry behind a lane's beginning is looked at once, in order, and is open until it was
-//! taken or given up; a lane that is full is looked at later and holds up no other; what a crash
+//! taken or given up; while nothing is taken only the oldest uses up its tries; a lane that is full is looked at later and holds up no other; what a crash
 //! forgets is at most looked at, and posted, again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Bound;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use twoticks_core::clock::Time;
-use twoticks_core::ids::Hash;
+use twoticks_core::ids::{ChannelId, Hash};
 use twoticks_store::cursors::{Cursor, OPEN_MAX, Open};
 use twoticks_store::journal::Position;
 
 use super::parcels::Destination;
 
 /// After how many milliseconds what was not taken is tried again, each time; then it is given up.
-pub const RETRIES: [i64; 3] = [60_000, 300_000, 600_000];
+pub const RETRIES: [i64; 3] = [60_000, 300_000, LONGEST];
+/// After so many in a row that were not taken, a destination rests: of what is not the oldest, one
+/// is tried for each [`REST`], to see whether it takes again.
+pub const FAILURES_MAX: u32 = 4;
+/// How long, in milliseconds.
+pub const REST: i64 = RETRIES[0];
+/// How long, in milliseconds, nothing is read for a lane after the journal could not be read where
+/// it is.
+pub const READ_REST: i64 = 60_000;
 /// How many posts are on their way at the same time, over all destinations;
 pub const IN_FLIGHT_MAX: usize = 64;
-/// of them to destinations that took nothing the last time;
-pub const FAILING_IN_FLIGHT_MAX: usize = 32;
+/// of them to destinations that took nothing the last time, or took their time;
+pub const TROUBLED_IN_FLIGHT_MAX: usize = 32;
+/// to those of one channel, which may have a thousand;
+pub const CHANNEL_IN_FLIGHT_MAX: usize = 16;
+/// of them to those in trouble;
+pub const CHANNEL_TROUBLED_MAX: usize = 8;
 /// and to one destination; one that took nothing the last time has one.
 pub const LANE_IN_FLIGHT_MAX: usize = 4;
 
 /// After how many entries a cursor is kept, also if nothing in them is of interest: so many are
 /// looked at again after a crash.
 const KEPT_EVERY: u64 = 4_096;
+/// The longest of [`RETRIES`].
+const LONGEST: i64 = 600_000;
 
 /// What became of posts to one destination since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +54,8 @@ pub struct Counts {
     pub failed: u64,
     /// Given up after the last try.
     pub given_up: u64,
-    /// Entries, of whomever, that the journal did not have any more when it was their turn.
+    /// Entries, of whomever, that the journal did not have any more when it was their turn, or that
+    /// are damaged there.
     pub skipped: u64,
 }
 
@@ -57,10 +74,13 @@ pub struct Due {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// It was taken.
-    Taken,
+    Taken {
+        /// Whether that took so long that others are better served first.
+        is_slow: bool,
+    },
     /// There is nothing to post any more.
     Nothing,
-    /// The journal does not have the entry any more.
+    /// The journal does not have the entry any more, or it is damaged there.
     Gone,
     /// It was not taken, and why.
     Failed(String),
@@ -86,8 +106,14 @@ struct Lane {
     open: BTreeMap<Position, Pending>,
     /// Those that are not on their way, by when they may go.
     waiting: BTreeSet<(Time, Position)>,
-    /// Why the last post was not taken.
+    /// Why the last post was not taken,
     failing: Option<String>,
+    /// and how many in a row were not.
+    failures: u32,
+    /// Until when only the oldest is tried.
+    rests_until: Time,
+    /// Whether the last one took long to be taken.
+    is_slow: bool,
     gives_up: bool,
     counts: Counts,
     is_dirty: bool,
@@ -95,6 +121,12 @@ struct Lane {
     kept: Position,
     /// When it was read for, by counting.
     served: u64,
+    /// When it got a place, in the same way.
+    given: u64,
+    /// Until when nothing is read for it.
+    unread_until: Option<Time>,
+    /// Since when there is something that was not looked at, and nothing is.
+    behind_since: Option<Time>,
 }
 
 #[derive(Clone, Copy)]
@@ -107,8 +139,13 @@ struct Pending {
 impl Lane {
     fn new(to: Destination, cursor: Cursor) -> Self {
         let Cursor { next, open } = cursor;
-        let pending =
-            |it: Open| (it.position, Pending { tries: it.tries, at: it.at, accepted: None });
+        let pending = |it: Open| {
+            // It was accepted before it was tried for the last time, which says that it is late.
+            let after = usize::from(it.tries).checked_sub(1).and_then(|last| RETRIES.get(last));
+            let tried = it.at.plus(-after.copied().unwrap_or_default());
+            let accepted = (it.at > Time(0)).then_some(tried);
+            (it.position, Pending { tries: it.tries, at: it.at, accepted })
+        };
         let open: BTreeMap<Position, Pending> = open.into_iter().map(pending).collect();
         let waiting = open.iter().map(|(position, pending)| (pending.at, *position)).collect();
         let counts = Counts::default();
@@ -118,11 +155,17 @@ impl Lane {
             open,
             waiting,
             failing: None,
+            failures: 0,
+            rests_until: Time(i64::MIN),
+            is_slow: false,
             gives_up: false,
             counts,
             is_dirty: true,
             kept: 0,
             served: 0,
+            given: 0,
+            unread_until: None,
+            behind_since: None,
         }
     }
 
@@ -139,10 +182,54 @@ impl Lane {
         self.open.len() - self.waiting.len()
     }
 
+    /// What may be posted now: in the order in which it may, and while nothing is taken the oldest
+    /// first, since that uses up the tries.
+    fn next_due(&self, now: Time) -> Option<(Time, Position)> {
+        let is_due = |it: &(Time, Position)| it.0 <= now;
+        let first = self.waiting.first().copied().filter(is_due);
+        if self.failing.is_none() {
+            return first;
+        }
+        let oldest = self.open.first_key_value().map(|(position, it)| (it.at, *position));
+        let oldest = oldest.filter(|it| is_due(it) && self.waiting.contains(it));
+        oldest.or(first.filter(|_| self.rests_until <= now))
+    }
+
+    /// Nothing waits for longer than it ever would, also after a clock was corrected.
+    fn hold_to(&mut self, now: Time) {
+        let latest = now.plus(LONGEST);
+        while let Some((at, position)) = self.waiting.last().copied().filter(|it| it.0 > latest) {
+            self.waiting.remove(&(at, position));
+            if let Some(pending) = self.open.get(&position).copied() {
+                self.wait(position, Pending { at: now, ..pending });
+            }
+        }
+        if self.rests_until > now.plus(REST) {
+            self.rests_until = now;
+        }
+    }
+
+    fn is_troubled(&self) -> bool {
+        self.failing.is_some() || self.is_slow
+    }
+
     fn wait(&mut self, position: Position, pending: Pending) {
         self.open.insert(position, pending);
         self.waiting.insert((pending.at, position));
     }
+}
+
+/// A destination that is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// What it was known by.
+    pub id: Hash,
+    /// Whose and where.
+    pub to: Destination,
+    /// How many entries of its own it had not taken, which go with it; none if another one took over.
+    pub open: u64,
+    /// How many entries, of whomever, were not looked at for it.
+    pub behind: u64,
 }
 
 /// How a destination stands, for people.
@@ -156,7 +243,8 @@ pub struct Stand {
     pub open: u64,
     /// How many entries, of whomever, were not looked at for it.
     pub behind: u64,
-    /// When the oldest that is open was accepted, if that is known.
+    /// When the oldest that is open was accepted, as far as that is known, or since when nothing was
+    /// looked at although there is something.
     pub oldest: Option<Time>,
     /// Why it does not take what it is given.
     pub failing: Option<String>,
@@ -169,8 +257,44 @@ pub struct Stand {
 pub struct Book {
     lanes: BTreeMap<Hash, Lane>,
     served: u64,
-    /// The lane that is asked first whether something is due.
-    turn: Option<Hash>,
+    given: u64,
+}
+
+/// The places that are taken, and how many of them by lanes in trouble.
+#[derive(Default)]
+struct Places {
+    all: Taken,
+    by_channel: HashMap<ChannelId, Taken>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    all: usize,
+    troubled: usize,
+}
+
+impl Places {
+    fn take(&mut self, lane: &Lane, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let of_channel = self.by_channel.entry(lane.to.channel.clone()).or_default();
+        for taken in [&mut self.all, of_channel] {
+            taken.all += count;
+            taken.troubled += if lane.is_troubled() { count } else { 0 };
+        }
+    }
+
+    fn has_one_for(&self, lane: &Lane) -> bool {
+        let of_lane = if lane.failing.is_some() { 1 } else { LANE_IN_FLIGHT_MAX };
+        let of_channel = self.by_channel.get(&lane.to.channel).copied().unwrap_or_default();
+        let has_room = |taken: Taken, most, of_troubled| {
+            taken.all < most && (!lane.is_troubled() || taken.troubled < of_troubled)
+        };
+        lane.flying() < of_lane
+            && has_room(self.all, IN_FLIGHT_MAX, TROUBLED_IN_FLIGHT_MAX)
+            && has_room(of_channel, CHANNEL_IN_FLIGHT_MAX, CHANNEL_TROUBLED_MAX)
+    }
 }
 
 impl Book {
@@ -180,27 +304,59 @@ impl Book {
         self.lanes.is_empty()
     }
 
-    /// From now on these are the destinations. A new one begins where `known` says, else with what
-    /// comes after `newest`. Those that are not there any more, which are forgotten.
+    /// From now on these are the destinations. A new one begins where `known` says, else where the
+    /// one is that it is instead of, else with what comes after `newest`. Those that are not there any
+    /// more, which are forgotten.
     pub fn settle(
         &mut self,
         wanted: BTreeMap<Hash, Destination>,
         known: &BTreeMap<Hash, Cursor>,
         newest: Position,
-    ) -> Vec<Hash> {
-        let gone: Vec<Hash> =
-            self.lanes.keys().filter(|id| !wanted.contains_key(*id)).copied().collect();
-        self.lanes.retain(|id, _| wanted.contains_key(id));
+    ) -> Vec<Gone> {
+        let lanes = std::mem::take(&mut self.lanes);
+        let (stay, mut gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            lanes.into_iter().partition(|(id, _)| wanted.contains_key(id));
+        self.lanes = stay;
+        let is_new = |id: &Hash| !self.lanes.contains_key(id) && !known.contains_key(id);
+        let new: Vec<Hash> = wanted.keys().filter(|id| is_new(id)).copied().collect();
+        let mut followed = BTreeMap::new();
+        for id in &new {
+            // One that went and one that came, of the same channel and form: its address has changed.
+            let Some(to) = wanted.get(id) else { continue };
+            let is_like =
+                |other: &Destination| other.channel == to.channel && other.form == to.form;
+            let mut came = new.iter().filter_map(|id| wanted.get(id)).filter(|it| is_like(it));
+            let mut went = gone.iter().filter(|(_, lane)| is_like(&lane.to));
+            if let (Some(_), None) = (came.next(), came.next())
+                && let (Some((old, _)), None) = (went.next(), went.next())
+            {
+                followed.insert(*id, *old);
+            }
+        }
+        let mut all_gone = Vec::new();
         for (id, to) in wanted {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.to = to;
-            } else {
-                let begins = || Cursor { next: newest.saturating_add(1), open: Vec::new() };
-                let lane = Lane::new(to, known.get(&id).cloned().unwrap_or_else(begins));
-                self.lanes.insert(id, lane);
+                continue;
             }
+            let begins = || Cursor { next: newest.saturating_add(1), open: Vec::new() };
+            let before = followed.get(&id).and_then(|old| Some((old, gone.remove(old)?)));
+            let lane = match before {
+                Some((old, before)) => {
+                    all_gone.push(Gone { id: *old, to: before.to.clone(), open: 0, behind: 0 });
+                    Lane::new(to, before.cursor())
+                }
+                None => Lane::new(to, known.get(&id).cloned().unwrap_or_else(begins)),
+            };
+            self.lanes.insert(id, lane);
         }
-        gone
+        all_gone.extend(gone.into_iter().map(|(id, lane)| Gone {
+            id,
+            open: lane.open.len() as u64,
+            behind: newest.saturating_add(1).saturating_sub(lane.next),
+            to: lane.to,
+        }));
+        all_gone
     }
 
     /// A journal that is shorter than it was is another one: an emulator has begun anew.
@@ -212,21 +368,38 @@ impl Book {
 
     /// From where to read next, if there is somebody to read for: who waits longest, whatever the
     /// others wait for.
-    pub fn read_from(&mut self, newest: Position) -> Option<Position> {
-        let has_room = |lane: &&mut Lane| lane.next <= newest && lane.open.len() < OPEN_MAX;
+    pub fn read_from(&mut self, newest: Position, now: Time) -> Option<Position> {
+        for lane in self.lanes.values_mut().filter(|lane| lane.next <= newest) {
+            lane.behind_since.get_or_insert(now);
+        }
+        // Also after a clock was corrected it is not longer than it ever would be.
+        let rests = |until: Time| until > now && until <= now.plus(READ_REST);
+        let has_room = |lane: &&mut Lane| {
+            let is_behind = lane.next <= newest && lane.open.len() < OPEN_MAX;
+            is_behind && !lane.unread_until.is_some_and(rests)
+        };
         let lane = self.lanes.values_mut().filter(has_room).min_by_key(|lane| lane.served)?;
         self.served += 1;
         lane.served = self.served;
         Some(lane.next)
     }
 
+    /// The journal could not be read from `from` on: those who are there wait, and nobody else.
+    pub fn unread(&mut self, from: Position, now: Time) {
+        for lane in self.lanes.values_mut().filter(|lane| lane.next == from) {
+            lane.unread_until = Some(now.plus(READ_REST));
+        }
+    }
+
     /// The entries from `from` up to `until` were read, and those `found` are of interest to some.
-    /// The first one that the journal has of them is `first`. Those who have missed entries that the
-    /// journal has not any more, and how many.
+    /// The first one that the journal has of them is `first`. They are due from `now` on, behind what
+    /// has waited since before. Those who have missed entries that the journal does not have any
+    /// more, or that are damaged there, and how many.
     pub fn offer(
         &mut self,
         (from, first, until): (Position, Position, Position),
         found: &[(Position, Time, HashSet<Hash>)],
+        now: Time,
     ) -> Vec<(Destination, u64)> {
         let mut missed = Vec::new();
         for (id, lane) in &mut self.lanes {
@@ -247,11 +420,11 @@ impl Book {
                     reached = *position;
                     break;
                 }
-                let at = Time(i64::MIN);
-                lane.wait(*position, Pending { tries: 0, at, accepted: Some(*accepted) });
+                lane.wait(*position, Pending { tries: 0, at: now, accepted: Some(*accepted) });
                 lane.is_dirty = true;
             }
             lane.next = reached;
+            (lane.unread_until, lane.behind_since) = (None, None);
             lane.is_dirty |= lane.next.saturating_sub(lane.kept) >= KEPT_EVERY;
         }
         missed
@@ -259,37 +432,34 @@ impl Book {
 
     /// What may be posted now, and is on its way from now on.
     pub fn due(&mut self, now: Time) -> Vec<Due> {
-        let (mut flying, mut failing) = (0, 0);
+        let mut places = Places::default();
         for lane in self.lanes.values() {
-            flying += lane.flying();
-            failing += if lane.failing.is_some() { lane.flying() } else { 0 };
+            places.take(lane, lane.flying());
         }
         let mut due = Vec::new();
-        // Whoever comes behind the one that was asked last is asked first.
-        let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut ids: Vec<Hash> =
-            self.lanes.range((after, Bound::Unbounded)).map(|it| *it.0).collect();
-        ids.extend(self.turn.iter().flat_map(|turn| self.lanes.range(..=*turn)).map(|it| *it.0));
-        for id in ids {
+        for id in self.in_turn() {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let is_failing = lane.failing.is_some();
-            let most = if is_failing { 1 } else { LANE_IN_FLIGHT_MAX };
-            while lane.flying() < most {
-                if flying >= IN_FLIGHT_MAX || (is_failing && failing >= FAILING_IN_FLIGHT_MAX) {
-                    break;
-                }
-                let Some((_, position)) = lane.waiting.first().copied().filter(|it| it.0 <= now)
-                else {
-                    break;
-                };
-                lane.waiting.pop_first();
-                flying += 1;
-                failing += usize::from(is_failing);
+            lane.hold_to(now);
+            while places.has_one_for(lane) {
+                let Some(next @ (_, position)) = lane.next_due(now) else { break };
+                lane.waiting.remove(&next);
+                places.take(lane, 1);
+                self.given += 1;
+                lane.given = self.given;
                 due.push(Due { id, to: lane.to.clone(), position });
-                self.turn = Some(id);
             }
         }
         due
+    }
+
+    /// The lanes that have something waiting. Those in trouble first: there are places that they never
+    /// get, and none that the others do not. Of each kind whoever had a place longest ago.
+    fn in_turn(&self) -> Vec<Hash> {
+        let waiting = self.lanes.iter().filter(|(_, lane)| !lane.waiting.is_empty());
+        let mut all: Vec<_> =
+            waiting.map(|(id, lane)| (!lane.is_troubled(), lane.given, *id)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, _, id)| id).collect()
     }
 
     /// How a post ended. Whom it is about, whether it was given up by that, and what is worth saying.
@@ -305,10 +475,12 @@ impl Book {
         lane.is_dirty = true;
         let given_up = lane.counts.given_up;
         let turn = match end {
-            End::Taken => {
+            End::Taken { is_slow } => {
                 lane.open.remove(&position);
+                lane.is_slow = is_slow;
                 lane.counts.taken += 1;
                 lane.gives_up = false;
+                (lane.failures, lane.rests_until) = (0, Time(i64::MIN));
                 lane.failing.take().map(|_| Turn::Takes)
             }
             End::Nothing => {
@@ -327,10 +499,19 @@ impl Book {
             }
             End::Failed(why) => {
                 lane.counts.failed += 1;
+                lane.failures = lane.failures.saturating_add(1);
+                if lane.failures >= FAILURES_MAX {
+                    lane.rests_until = now.plus(REST);
+                }
                 let was_failing = lane.failing.replace(why.clone()).is_some();
-                if let Some(after) = RETRIES.get(usize::from(pending.tries)) {
-                    let tries = pending.tries + 1;
-                    lane.wait(position, Pending { tries, at: now.plus(*after), ..pending });
+                // That nothing is taken is known already; whoever is away for an hour is to lose
+                // what is oldest, and not all that came meanwhile.
+                let is_oldest = lane.open.first_key_value().is_some_and(|it| *it.0 == position);
+                let uses_up = is_oldest || !was_failing;
+                let after = RETRIES.get(usize::from(pending.tries)).copied();
+                if let Some(after) = after.or((!uses_up).then_some(LONGEST)) {
+                    let tries = pending.tries + u8::from(uses_up);
+                    lane.wait(position, Pending { tries, at: now.plus(after), ..pending });
                     (!was_failing).then_some(Turn::Fails(why))
                 } else {
                     lane.open.remove(&position);
@@ -355,6 +536,14 @@ impl Book {
             .collect()
     }
 
+    /// Have every lane be kept that is not where it was kept: at a stop, so that nothing is looked at
+    /// again, or is not in the journal any more when the next start looks.
+    pub fn soil(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.is_dirty |= lane.next != lane.kept;
+        }
+    }
+
     /// These were not kept after all.
     pub fn still_dirty(&mut self, cursors: &[(Hash, Cursor)]) {
         for (id, _) in cursors {
@@ -367,7 +556,8 @@ impl Book {
     /// Whether something waits for a later time, or is to be kept.
     #[must_use]
     pub fn is_restless(&self) -> bool {
-        self.lanes.values().any(|lane| !lane.waiting.is_empty() || lane.is_dirty)
+        let waits = |lane: &Lane| !lane.waiting.is_empty() || lane.unread_until.is_some();
+        self.lanes.values().any(|lane| waits(lane) || lane.is_dirty)
     }
 
     /// How every destination stands.
@@ -378,183 +568,14 @@ impl Book {
             to: lane.to.clone(),
             open: lane.open.len() as u64,
             behind: newest.saturating_add(1).saturating_sub(lane.next),
-            oldest: lane.open.values().filter_map(|pending| pending.accepted).min(),
+            oldest: {
+                let open = lane.open.values().filter_map(|pending| pending.accepted);
+                let behind = lane.behind_since.filter(|_| lane.next <= newest);
+                open.chain(behind).min()
+            },
             failing: lane.failing.clone(),
             counts: lane.counts,
         };
         self.lanes.iter().map(stand).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use twoticks_core::ids::ChannelId;
-    use twoticks_store::directory::names::Secret;
-
-    use super::super::parcels::Form;
-    use super::*;
-
-    fn hash(of: u8) -> Hash {
-        Hash([of; 16])
-    }
-
-    fn to(of: u8) -> Destination {
-        let url = Secret::new(&format!("https://{of}.example/")).unwrap();
-        let channel = ChannelId::new("cams-one").unwrap();
-        Destination { channel, form: Form::Webhooks, url, key: None }
-    }
-
-    /// A book with so many lanes that begin at 1.
-    fn book(lanes: u8) -> Book {
-        let mut book = Book::default();
-        let wanted = (0..lanes).map(|of| (hash(of), to(of))).collect();
-        assert_eq!(book.settle(wanted, &BTreeMap::new(), 0), []);
-        book
-    }
-
-    /// Every entry from `from` to `until` is of interest to these lanes.
-    fn offer(book: &mut Book, from: Position, until: Position, lanes: &[u8]) {
-        let ids: HashSet<Hash> = lanes.iter().copied().map(hash).collect();
-        let found: Vec<_> =
-            (from..=until).map(|position| (position, Time(0), ids.clone())).collect();
-        assert_eq!(book.offer((from, from, until), &found), []);
-    }
-
-    fn stand(book: &Book, of: u8, newest: Position) -> Stand {
-        book.stands(newest).into_iter().find(|stand| stand.id == hash(of)).unwrap()
-    }
-
-    fn failed() -> End {
-        End::Failed("it answered with status 500".to_owned())
-    }
-
-    #[test]
-    fn a_lane_that_is_full_is_looked_at_later_and_holds_up_no_other() {
-        let (mut book, most) = (book(2), OPEN_MAX as Position);
-        offer(&mut book, 1, most + 50, &[0]);
-        assert_eq!(stand(&book, 0, most + 50).open, most);
-        assert_eq!((stand(&book, 0, most + 50).behind, stand(&book, 1, most + 50).behind), (50, 0));
-        // Nothing is read for it until it has room; then from where it is.
-        assert_eq!(book.read_from(most + 50), None);
-        assert_eq!(book.read_from(most + 51), Some(most + 51));
-        let due = book.due(Time(0));
-        assert_eq!(due.len(), LANE_IN_FLIGHT_MAX);
-        let ended = book.end(hash(0), 1, End::Taken, Time(0)).unwrap();
-        assert_eq!(ended, (to(0), false, None));
-        assert_eq!(book.read_from(most + 50), Some(most + 1));
-        offer(&mut book, most + 1, most + 50, &[0]);
-        assert_eq!(
-            (stand(&book, 0, most + 50).open, stand(&book, 0, most + 50).behind),
-            (most, 49)
-        );
-    }
-
-    #[test]
-    fn those_who_are_behind_take_turns_with_those_who_are_not() {
-        let mut book = Book::default();
-        let known = BTreeMap::from([(hash(0), Cursor { next: 5, open: Vec::new() })]);
-        let wanted = (0..2).map(|of| (hash(of), to(of))).collect();
-        book.settle(wanted, &known, 1_000);
-        let mut read = Vec::new();
-        for newest in [1_001, 1_002, 1_003, 1_004] {
-            let from = book.read_from(newest).unwrap();
-            read.push(from);
-            let until = if from < 1_000 { from + 99 } else { newest };
-            offer(&mut book, from, until, &[]);
-        }
-        assert_eq!(read, [5, 1_001, 105, 1_003]);
-    }
-
-    #[test]
-    fn what_fails_has_fewer_places_and_leaves_some_to_others() {
-        let lanes = 100;
-        let mut book = book(lanes);
-        let all: Vec<u8> = (0..lanes).collect();
-        offer(&mut book, 1, 8, &all);
-        assert_eq!(book.due(Time(0)).len(), IN_FLIGHT_MAX);
-        // Whoever was not asked comes first, so that all have had their turn.
-        let mut failing = HashSet::new();
-        for _ in 0..20 {
-            for due in book.due(Time(0)) {
-                failing.insert(due.id);
-                let ended = book.end(due.id, due.position, failed(), Time(0));
-                assert!(ended.is_some());
-            }
-            let stands = book.stands(8);
-            let flying: Vec<_> = stands.iter().filter(|it| it.failing.is_none()).collect();
-            for stand in flying {
-                for position in 1..=8 {
-                    if book.lanes[&stand.id].open.contains_key(&position)
-                        && !book.lanes[&stand.id].waiting.iter().any(|it| it.1 == position)
-                    {
-                        failing.insert(stand.id);
-                        drop(book.end(stand.id, position, failed(), Time(0)));
-                    }
-                }
-            }
-        }
-        assert_eq!(failing.len(), usize::from(lanes));
-        for lane in book.lanes.values_mut() {
-            lane.waiting = lane.open.keys().map(|position| (Time(0), *position)).collect();
-        }
-        let due = book.due(Time(0));
-        assert_eq!(due.len(), FAILING_IN_FLIGHT_MAX);
-        let one_each: HashSet<Hash> = due.iter().map(|due| due.id).collect();
-        assert_eq!(one_each.len(), FAILING_IN_FLIGHT_MAX);
-    }
-
-    #[test]
-    fn what_the_journal_has_not_any_more_is_counted() {
-        let mut book = book(1);
-        assert_eq!(book.offer((1, 40, 50), &[]), [(to(0), 39)]);
-        assert_eq!(stand(&book, 0, 50).counts.skipped, 39);
-        offer(&mut book, 51, 51, &[0]);
-        assert_eq!(book.due(Time(0)).len(), 1);
-        book.end(hash(0), 51, End::Gone, Time(0)).unwrap();
-        assert_eq!(stand(&book, 0, 51).counts.skipped, 40);
-        // Another journal altogether: it begins behind it.
-        book.begin_anew_behind(3);
-        assert_eq!((book.read_from(3), book.read_from(4)), (None, Some(4)));
-    }
-
-    #[test]
-    fn a_cursor_says_what_is_open_and_how_often_it_was_tried() {
-        let mut book = book(1);
-        offer(&mut book, 1, 3, &[0]);
-        book.due(Time(0));
-        book.end(hash(0), 1, End::Taken, Time(0)).unwrap();
-        let (_, given_up, turn) = book.end(hash(0), 2, failed(), Time(7)).unwrap();
-        assert!(!given_up && matches!(turn, Some(Turn::Fails(_))));
-        book.end(hash(0), 3, End::Hindered, Time(7)).unwrap();
-        let dirty = book.dirty();
-        let at = Time(7 + RETRIES[0]);
-        let open = vec![Open { position: 2, tries: 1, at }, Open { position: 3, tries: 0, at }];
-        assert_eq!(dirty, [(hash(0), Cursor { next: 4, open })]);
-        assert_eq!(book.dirty(), []);
-        // Nothing of interest is nothing to keep, for a while.
-        offer(&mut book, 4, KEPT_EVERY + 2, &[]);
-        assert_eq!(book.dirty(), []);
-        offer(&mut book, KEPT_EVERY + 3, KEPT_EVERY + 3, &[]);
-        assert_eq!(book.dirty().len(), 1);
-        // As it was kept, it goes on.
-        let known = BTreeMap::from([dirty.into_iter().next().unwrap()]);
-        let mut again = Book::default();
-        again.settle(BTreeMap::from([(hash(0), to(0))]), &known, 9);
-        assert_eq!(again.due(at.plus(-1)), []);
-        assert_eq!(again.due(at).len(), 2);
-        assert_eq!(again.read_from(9), Some(4));
-        for _ in 1..RETRIES.len() {
-            let (_, given_up, _) = again.end(hash(0), 2, failed(), at).unwrap();
-            assert!(!given_up);
-            again.lanes.get_mut(&hash(0)).unwrap().waiting.clear();
-        }
-        let (_, given_up, turn) = again.end(hash(0), 2, failed(), at).unwrap();
-        assert!(given_up && matches!(turn, Some(Turn::GivesUp(_))));
-        assert_eq!(
-            stand(&again, 0, 9).counts,
-            Counts { failed: 3, given_up: 1, ..Counts::default() }
-        );
-        assert_eq!(again.settle(BTreeMap::new(), &BTreeMap::new(), 9), [hash(0)]);
-        assert!(again.is_empty());
     }
 }

@@ -10,7 +10,6 @@
 //! of a body.
 
 pub mod book;
-pub(crate) mod callbacks;
 pub mod parcels;
 pub mod post;
 
@@ -18,9 +17,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -42,8 +40,10 @@ use crate::settings;
 const PAGE: usize = 100;
 /// How often it is looked whether something is due again, and what has changed is kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long reading rests after the journal could not be read.
-const READ_PAUSE: Duration = Duration::from_secs(60);
+/// How many damaged entries are passed over at once.
+const DAMAGED_MAX: u64 = 100;
+/// Whoever takes longer than this to take something gives way to others.
+const SLOW: Duration = Duration::from_secs(1);
 /// An entry with a longer body is cut on a thread that may block.
 const INLINE_BYTES_MAX: usize = 32 * 1024;
 
@@ -175,7 +175,18 @@ impl PassOn {
             known.keys().chain(settled.numbers.keys()).filter(|id| is_gone(id)).copied().collect();
         settled.forgotten.extend(gone);
         let gone = settled.book.settle(wanted, &known, newest);
-        settled.forgotten.extend(gone);
+        settled.forgotten.extend(gone.iter().map(|gone| gone.id));
+        for gone in gone.iter().filter(|gone| gone.open + gone.behind > 0) {
+            app.telemetry.passed_on(gone.to.form.as_str(), "skipped", gone.open);
+            warn!(
+                channel.id = %gone.to.channel,
+                pass_on.to = %gone.id,
+                pass_on.form = gone.to.form.as_str(),
+                pass_on.open = gone.open,
+                pass_on.behind = gone.behind,
+                "a destination is not there any more, and what it had not taken goes with it"
+            );
+        }
         settled.numbers = numbers;
         settled.since = Arc::new(since);
         settled.by = Some(snapshot);
@@ -188,11 +199,18 @@ impl PassOn {
             let mut settled = self.lock();
             let mut dirty = settled.book.dirty();
             dirty.append(&mut settled.begun);
-            (std::mem::take(&mut settled.forgotten), dirty)
+            let mut forgotten = std::mem::take(&mut settled.forgotten);
+            // One that went and is there again is not forgotten.
+            let is_there: HashSet<Hash> = dirty.iter().map(|(id, _)| *id).collect();
+            forgotten.retain(|id| !is_there.contains(id));
+            (forgotten, dirty)
         };
         let kept = async {
-            self.cursors.forget(forgotten.clone()).await?;
-            if dirty.is_empty() { Ok(()) } else { self.cursors.keep(dirty.clone()).await }
+            // In this order: whoever is instead of another one must not be forgotten with it.
+            if !dirty.is_empty() {
+                self.cursors.keep(dirty.clone()).await?;
+            }
+            self.cursors.forget(forgotten.clone()).await
         };
         if let Err(why) = kept.await {
             let mut settled = self.lock();
@@ -211,58 +229,64 @@ impl PassOn {
 /// Passes on until the server stops.
 pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
     let pass_on = &app.pass_on;
-    let mut flying: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
-    let (mut kept, mut rests_until) = (Instant::now(), Instant::now());
+    // Tasks of their own: a post that waited for this loop would seem to take too long.
+    let mut flying: JoinSet<Landed> = JoinSet::new();
+    let mut kept = Instant::now();
     while !stop.is_cancelled() {
         let rung = pass_on.bell.notified();
         pass_on.settle(&app);
-        let is_behind = Instant::now() >= rests_until
-            && match read(&app).await {
-                Ok(is_behind) => is_behind,
-                Err(why) => {
-                    rests_until = Instant::now() + READ_PAUSE;
-                    error!(
-                        error = &why as &dyn std::error::Error,
-                        "the journal cannot be read; what is to be passed on waits"
-                    );
-                    false
-                }
-            };
-        while let Some(Some(landed)) = flying.next().now_or_never() {
-            land(&app, landed);
+        let is_behind = read(&app).await;
+        while let Some(landed) = flying.try_join_next() {
+            land(&app, whole(landed));
         }
         let due = pass_on.lock().book.due(app.clock.now());
         for due in due {
-            flying.push(Box::pin(deliver(Arc::clone(&app), due)));
+            flying.spawn(deliver(Arc::clone(&app), due));
         }
         if kept.elapsed() >= LOOK_EVERY {
             pass_on.keep().await;
             kept = Instant::now();
         }
-        let is_restless = pass_on.lock().book.is_restless() || rests_until > Instant::now();
+        let is_restless = pass_on.lock().book.is_restless();
         tokio::select! {
             () = stop.cancelled() => {}
-            Some(landed) = flying.next() => land(&app, landed),
+            Some(landed) = flying.join_next() => land(&app, whole(landed)),
             () = rung => {}
             () = tokio::task::yield_now(), if is_behind => {}
             () = tokio::time::sleep(LOOK_EVERY), if is_restless => {}
         }
     }
     // They come back soon, and whoever took something need not get it twice.
-    while let Some(landed) = flying.next().await {
-        land(&app, landed);
+    while let Some(landed) = flying.join_next().await {
+        land(&app, whole(landed));
     }
+    pass_on.lock().book.soil();
     pass_on.keep().await;
 }
 
+/// What a task found; its panic is this one's.
+fn whole(landed: Result<Landed, JoinError>) -> Landed {
+    landed.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+}
+
 /// Reads on for whoever waits longest, and for all who are there as well; whether there is more.
-async fn read(app: &Arc<App>) -> Result<bool, Error> {
-    let newest = app.ledger.newest();
-    let Some(from) = app.pass_on.lock().book.read_from(newest) else { return Ok(false) };
-    let entries = app.ledger.entries(from, PAGE).await?;
-    // What was there a moment ago and is not any more was trimmed: all of it.
-    let first = entries.first().map_or(newest + 1, |entry| entry.position);
-    let until = entries.last().map_or(newest, |entry| entry.position);
+async fn read(app: &Arc<App>) -> bool {
+    let (newest, now) = (app.ledger.newest(), app.clock.now());
+    let Some(from) = app.pass_on.lock().book.read_from(newest, now) else { return false };
+    let (entries, looked) = match legible(app, from, newest).await {
+        Ok(read) => read,
+        Err(why) => {
+            app.pass_on.lock().book.unread(from, now);
+            error!(
+                error = &why as &dyn std::error::Error,
+                "the journal cannot be read; what is to be passed on waits"
+            );
+            return true;
+        }
+    };
+    // What was there a moment ago and is not any more was trimmed or is damaged: all of it.
+    let first = entries.first().map_or(looked + 1, |entry| entry.position);
+    let until = entries.last().map_or(looked, |entry| entry.position);
     let bytes = entries.iter().map(|entry| entry.batch.body.len()).sum();
     let of = Arc::clone(app);
     let found = off_the_runtime(bytes, move || {
@@ -275,16 +299,55 @@ async fn read(app: &Arc<App>) -> Result<bool, Error> {
         entries.iter().filter_map(ids).collect::<Vec<_>>()
     });
     let found = found.await.unwrap_or_default();
-    for (to, missed) in app.pass_on.lock().book.offer((from, first, until), &found) {
+    for (to, missed) in app.pass_on.lock().book.offer((from, first, until), &found, now) {
         app.telemetry.passed_on(to.form.as_str(), "skipped", missed);
         warn!(
             channel.id = %to.channel,
             pass_on.form = to.form.as_str(),
             pass_on.skipped = missed,
-            "a destination was so far behind that the journal does not have what is next for it"
+            "the journal does not have what is next for a destination: it was too far behind, or what \
+             is there is damaged"
         );
     }
-    Ok(true)
+    true
+}
+
+/// The next entries that can be read; if there are none, up to where it was looked. Damaged ones are
+/// passed over, since they would hold up all that come behind them for ever.
+async fn legible(
+    app: &App,
+    from: Position,
+    newest: Position,
+) -> Result<(Vec<Entry>, Position), Error> {
+    let (mut next, mut most, mut damage) = (from, PAGE, None);
+    let read = loop {
+        match app.ledger.entries(next, most).await {
+            // A page fails as a whole, whichever of its entries is damaged.
+            Err(why) if most > 1 && is_damage(&why) => most = 1,
+            Err(why) if is_damage(&why) => {
+                damage = Some(why);
+                next += 1;
+                if next >= from.saturating_add(DAMAGED_MAX) {
+                    break (Vec::new(), next - 1);
+                }
+            }
+            read => break (read?, newest),
+        }
+    };
+    if let Some(why) = damage {
+        error!(
+            error = &why as &dyn std::error::Error,
+            journal.position = from,
+            journal.damaged = next - from,
+            "the journal cannot be read here, and what is in it is not passed on"
+        );
+    }
+    Ok(read)
+}
+
+/// Whether it will be as unreadable later.
+fn is_damage(why: &Error) -> bool {
+    matches!(why, Error::Corrupt { .. } | Error::NewerVersion { .. })
 }
 
 /// Does `work` where it may take its time; `None` if it panicked, which was logged.
@@ -302,10 +365,13 @@ async fn deliver(app: Arc<App>, due: Due) -> Landed {
     let Due { id, to, position } = due;
     let end = match parcel(&app, id, position).await {
         Err(end) => end,
-        Ok(parcel) => match app.pass_on.poster.post(&to.url, to.key.as_ref(), parcel).await {
-            Ok(()) => End::Taken,
-            Err(why) => End::Failed(why.to_string()),
-        },
+        Ok(parcel) => {
+            let began = Instant::now();
+            match app.pass_on.poster.post(&to.url, to.key.as_ref(), parcel).await {
+                Ok(()) => End::Taken { is_slow: began.elapsed() > SLOW },
+                Err(why) => End::Failed(why.to_string()),
+            }
+        }
     };
     Landed { id, position, end }
 }
@@ -316,6 +382,10 @@ async fn parcel(app: &Arc<App>, id: Hash, position: Position) -> Result<Parcel, 
         Ok(mut entries) => entries.pop().filter(|entry| entry.position == position),
         Err(why) => {
             let error = &why as &dyn std::error::Error;
+            if is_damage(&why) {
+                error!(error, "an entry of the journal cannot be read, and is not passed on");
+                return Err(End::Gone);
+            }
             warn!(error, "the journal cannot be read; what is to be passed on is tried again");
             return Err(End::Hindered);
         }
@@ -333,7 +403,7 @@ async fn parcel(app: &Arc<App>, id: Hash, position: Position) -> Result<Parcel, 
 fn land(app: &App, landed: Landed) {
     let Landed { id, position, end } = landed;
     let outcome = match &end {
-        End::Taken => Some("taken"),
+        End::Taken { .. } => Some("taken"),
         End::Failed(_) => Some("failed"),
         End::Gone => Some("skipped"),
         End::Nothing | End::Hindered => None,

@@ -3,7 +3,8 @@
 //! Pure, so that an entry can be cut again for each try. What always holds: a destination gets what
 //! is of its channel and nothing else, whatever else a body speaks of; of a number it gets what its
 //! channel is told while it has that number; what cannot be said whose it is goes nowhere, unless
-//! the secret that signed it speaks for one channel alone.
+//! the entry shows that the secret that signed it was one channel's alone when it was accepted: who
+//! has that secret today says nothing about then.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use twoticks_store::directory::names::Secret;
 use twoticks_store::directory::pass_on::PassOn;
 use twoticks_store::journal::Position;
 use twoticks_store::keys::{HashOf, Keys};
-use twoticks_store::ledger::{Entry, Kind};
+use twoticks_store::ledger::{Batch, Entry, Kind};
 use twoticks_wire::webhook::cams::tell;
 use twoticks_wire::webhook::meta;
 
@@ -127,6 +128,16 @@ struct Part<'a> {
     value: Option<&'a Value>,
     number: Option<PhoneNumber>,
     of: Vec<ChannelId>,
+    /// If nobody here has its number: who has the account that it names.
+    of_nobody_but: Option<Vec<ChannelId>>,
+}
+
+impl Part<'_> {
+    /// Whether it can be of this channel, if no other one was told it.
+    fn may_be_of(&self, channel: &ChannelId) -> bool {
+        let is_nobodys = |but: &Vec<ChannelId>| but.is_empty() || but.contains(channel);
+        self.of.contains(channel) || self.of_nobody_but.as_ref().is_some_and(is_nobodys)
+    }
 }
 
 /// What of an entry goes where, by what the destinations are known by. Nothing of most entries.
@@ -152,32 +163,34 @@ pub fn cut(context: Context<'_>, entry: &Entry) -> HashMap<Hash, Parcel> {
             by_channel.entry(channel).or_default().push(part);
         }
     }
-    // Whoever holds the only secret of a body has seen all of it.
-    let alone = signed.alone().filter(|channel| is_told(channel));
-    if let Some(channel) = alone {
-        by_channel.entry(channel).or_default();
+    if let Some(channel) = alone(batch).filter(is_told) {
+        let of = by_channel.entry(channel).or_default();
+        *of = parts.iter().filter(|part| part.may_be_of(channel)).collect();
     }
     for (channel, of) in by_channel {
         let known = snapshot.channel(channel).zip(snapshot.pass_on(channel));
         let Some((known, pass_on)) = known else { continue };
         if !pass_on.webhooks.is_empty() {
-            let is_whole = alone == Some(channel) || of.len() == parts.len();
-            let parcel = if is_whole {
-                Some(webhook(&signed, known, Bytes::copy_from_slice(&batch.body)))
-            } else {
-                body.as_ref().map(|body| piece(&signed, known, body, &of))
+            let parcel = match &body {
+                Some(_) if of.is_empty() && !parts.is_empty() => None,
+                Some(body) if of.len() < parts.len() => Some(piece(&signed, known, body, &of)),
+                _ => Some(webhook(&signed, known, Bytes::copy_from_slice(&batch.body))),
             };
             for to in &pass_on.webhooks {
                 let id = id(context.keys, channel, Form::Webhooks, &to.url);
                 out.extend(parcel.clone().map(|parcel| (id, parcel)));
             }
         }
-        // Its statuses are told by CAMS, under other ids.
-        if known.status_source == StatusSource::CloudApi {
-            receipts(context, known, pass_on, &of, &mut out);
-        }
+        receipts(context, known, pass_on, &of, &mut out);
     }
     out
+}
+
+/// The channel that the secret of an entry was of alone when the entry was accepted, as far as the
+/// entry shows it. It names a channel for that, or because all its events are that channel's, so
+/// only without events it is known which.
+fn alone(batch: &Batch) -> Option<&ChannelId> {
+    batch.channel.as_ref().filter(|_| batch.events.is_empty())
 }
 
 /// The changes of a body in its usual form.
@@ -201,18 +214,18 @@ fn parts<'a>(
         for (change, told) in list(entry, "changes") {
             let value = told.get("value");
             let id = value.and_then(|value| value.pointer("/metadata/phone_number_id"));
-            let (number, of) = match id {
-                Some(id) => {
-                    let number =
-                        id.as_str().and_then(|id| snapshot.number_by_id(id)).filter(is_here);
-                    let of = number.map(|number| number.channel.clone());
-                    (number.map(|number| number.phone_number.clone()), of.into_iter().collect())
-                }
-                None => (None, of_waba(snapshot, waba_id)),
+            let known = id.and_then(Value::as_str).and_then(|id| snapshot.number_by_id(id));
+            let number = known.filter(is_here);
+            let of_waba = of_waba(snapshot, waba_id);
+            let of = match id {
+                Some(_) => number.map(|number| number.channel.clone()).into_iter().collect(),
+                None => of_waba.clone(),
             };
+            let of_nobody_but = known.is_none().then_some(of_waba);
             let may = |channel: &ChannelId| signed.channels.contains(channel);
             let of = of.into_iter().filter(may).collect();
-            parts.push(Part { entry: at, change, waba_id, value, number, of });
+            let number = number.map(|number| number.phone_number.clone());
+            parts.push(Part { entry: at, change, waba_id, value, number, of, of_nobody_but });
         }
     }
     parts
@@ -286,8 +299,11 @@ fn receipts(
                 told.entry(id(context.keys, &channel.id, form, url)).or_default().extend(reports);
             }
         };
-        let statuses = || tell::statuses(value, of, name_of);
-        tell(Form::Status, callbacks.status_url.as_ref(), &statuses);
+        // Else CAMS tells the statuses, under other ids; inbound messages are told by nobody else.
+        if channel.status_source == StatusSource::CloudApi {
+            let statuses = || tell::statuses(value, of, name_of);
+            tell(Form::Status, callbacks.status_url.as_ref(), &statuses);
+        }
         tell(Form::Inbound, callbacks.inbound_url.as_ref(), &|| tell::inbound(value, of));
     }
     out.extend(told.into_iter().map(|(id, reports)| {

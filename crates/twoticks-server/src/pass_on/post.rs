@@ -14,11 +14,13 @@ use serde_json::Value;
 use twoticks_store::directory::names::Secret;
 use twoticks_wire::webhook::meta;
 
-use crate::graph::client::words;
 use crate::outside::guard::{Guard, Unfit};
+use crate::outside::words;
 
 /// How long a post may take, the answer included: what CAMS waits for.
 pub const WITHIN: Duration = Duration::from_secs(3);
+/// How long an answer that nothing depends on is read, so that its connection can be used again.
+const DRAIN_WITHIN: Duration = Duration::from_millis(100);
 /// How much of an answer is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// How many connections to one destination stay open.
@@ -60,9 +62,9 @@ pub enum Failed {
 pub struct Poster {
     guard: Guard,
     /// With the certificates of the system, which may be missing;
-    https: OnceLock<Result<Client, Failed>>,
+    https: OnceLock<Client>,
     /// and without.
-    http: OnceLock<Result<Client, Failed>>,
+    http: OnceLock<Client>,
 }
 
 impl Poster {
@@ -90,10 +92,9 @@ impl Poster {
     ) -> Result<(), Failed> {
         let url = self.guard.url(url.expose())?;
         let client = match url.scheme() {
-            "https" => self.https.get_or_init(|| self.client(true)),
-            _ => self.http.get_or_init(|| self.client(false)),
+            "https" => made(&self.https, || self.client(true))?,
+            _ => made(&self.http, || self.client(false))?,
         };
-        let client = client.as_ref().map_err(Clone::clone)?;
         let Parcel { body, hub_signature, needs_code } = parcel;
         let own = key.map(|key| meta::sign(key.expose().as_bytes(), &body));
         let mut headers = HeaderMap::new();
@@ -109,12 +110,12 @@ impl Poster {
         if !status.is_success() {
             return Err(Failed::Status(status.as_u16()));
         }
-        // Also where nothing depends on it: a connection is used again when its answer was read.
-        let answer = read(&mut response).await;
         if !needs_code {
+            // It was taken, whatever comes now; a connection is used again when its answer was read.
+            drop(tokio::time::timeout(DRAIN_WITHIN, read(&mut response)).await);
             return Ok(());
         }
-        let answer: Value = serde_json::from_slice(&answer?).unwrap_or_default();
+        let answer: Value = serde_json::from_slice(&read(&mut response).await?).unwrap_or_default();
         match answer.get("code").and_then(Value::as_i64) {
             Some(0) => Ok(()),
             _ => Err(Failed::NoCode),
@@ -135,6 +136,18 @@ impl Poster {
             client = client.tls_certs_only([]);
         }
         client.build().map_err(no_answer)
+    }
+}
+
+/// What is there, or is made now. What could not be made is made the next time: certificates that are
+/// missing may be there then.
+fn made<T>(kept: &OnceLock<T>, make: impl FnOnce() -> Result<T, Failed>) -> Result<&T, Failed> {
+    match kept.get() {
+        Some(known) => Ok(known),
+        None => {
+            let new = make()?;
+            Ok(kept.get_or_init(|| new))
+        }
     }
 }
 
@@ -170,6 +183,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::outside::NO_TLS;
     use crate::outside::guard::{Lookup, Networks};
 
     /// Names that lead somewhere else each time.
@@ -229,6 +243,54 @@ mod tests {
         let allowed: Vec<IpAddr> =
             ["127.0.0.2", "127.0.0.3"].map(|address| address.parse().unwrap()).into();
         assert_eq!(*called.lock().unwrap(), allowed);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_end_is_waited_for_only_where_something_depends_on_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut some = [0; 4096];
+                drop(stream.read(&mut some).await);
+                let answer = "HTTP/1.1 200 x\r\ncontent-length: 10\r\n\r\n{";
+                drop(stream.write_all(answer.as_bytes()).await);
+                open.push(stream);
+            }
+        });
+        let poster = Poster::new(Guard::new(Networks::all(), true));
+        let url = Secret::new(&url).unwrap();
+        for needs_code in [false, true] {
+            let parcel = Parcel { body: Bytes::new(), hub_signature: None, needs_code };
+            let began = tokio::time::Instant::now();
+            let taken = poster.post(&url, None, parcel).await;
+            assert_eq!(taken.is_err(), needs_code, "{taken:?}");
+            assert_eq!(began.elapsed() >= WITHIN, needs_code);
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_made_the_next_time() {
+        let kept = OnceLock::new();
+        assert_eq!(made(&kept, || Err(Failed::NoCode)), Err::<&u8, _>(Failed::NoCode));
+        assert_eq!(made(&kept, || Ok(1)), Ok(&1));
+        assert_eq!(made(&kept, || Err(Failed::NoCode)), Ok(&1));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_tls_is_said_in_fixed_words() {
+        let (port, _called, _serving) = everywhere().await;
+        let address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+        let guard = Guard::new(Networks::all(), true);
+        // The certificates of the system may be missing here; without any it fails as well.
+        let poster = Poster::new(guard.clone());
+        assert!(poster.https.set(poster.client(false).unwrap()).is_ok());
+        let url = Secret::new(&format!("https://{address}/token")).unwrap();
+        let parcel = Parcel { body: Bytes::new(), hub_signature: None, needs_code: true };
+        let failed = poster.post(&url, None, parcel).await;
+        assert_eq!(failed, Err(Failed::NoAnswer(NO_TLS.to_owned())));
     }
 
     #[tokio::test]

@@ -227,17 +227,22 @@ fn rows(
     by_day: BTreeMap<Day, Pairs>,
 ) -> (Vec<Row>, Vec<Row>) {
     let mut sums = sums(&by_day);
+    let differences = Differences::of(&by_day, |subject, day| {
+        sides.read(subject, day).is_some_and(|read| read.last >= next(day).start())
+    });
     let mut rows = Vec::new();
     for (day, pairs) in by_day {
         let only_meta = only_metas(&pairs);
         for ((subject, figure), (ours, meta)) in pairs {
-            let sum = sums.get_mut(&(subject.clone(), figure.clone()));
-            let agree = sum.as_ref().is_some_and(|sum| sum.difference() == Some(0));
+            let key = (subject, figure);
+            let shift = differences.shift(&key, day);
+            let sum = sums.get_mut(&key);
+            let (subject, figure) = key;
             let mut row = Row { day: Some(day), subject, figure, ours, meta, reasons: Vec::new() };
-            let circumstances = sides.circumstances(directory, channel, &row.subject, (day, agree));
+            let circumstances = sides.circumstances(directory, channel, &row.subject, (day, shift));
             let only_meta = only_meta.get(&row.subject).copied().unwrap_or(0);
             row.reasons.extend(known.why(&row, day, &circumstances, only_meta));
-            if let Some(sum) = sum.filter(|_| !agree) {
+            if let Some(sum) = sum.filter(|sum| sum.difference() != Some(0)) {
                 for why in &row.reasons {
                     add(&mut sum.reasons, why, u64::saturating_add);
                 }
@@ -246,6 +251,52 @@ fn rows(
         }
     }
     (rows, sums.into_values().collect())
+}
+
+fn next(day: Day) -> Day {
+    Day(day.0.saturating_add(1))
+}
+
+/// Ours less Meta's, of the days of which neither side will change: those that were over when Meta
+/// was asked.
+struct Differences(BTreeMap<(Subject, Figure), BTreeMap<Day, i64>>);
+
+/// How the difference of a day goes with those of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Shift {
+    /// The sums of all days are equal.
+    is_even: bool,
+    /// What is here on this day may be what Meta has on a day up to a week before, or the other way
+    /// round: Meta's day is that of the send.
+    is_of_send: bool,
+}
+
+impl Differences {
+    fn of(by_day: &BTreeMap<Day, Pairs>, is_settled: impl Fn(&Subject, Day) -> bool) -> Self {
+        let mut all: BTreeMap<(Subject, Figure), BTreeMap<Day, i64>> = BTreeMap::new();
+        for (day, pairs) in by_day {
+            for (key, (ours, meta)) in pairs {
+                let difference = ours.zip(*meta).and_then(|(ours, meta)| ours.checked_sub(meta));
+                if let Some(difference) = difference.filter(|_| is_settled(&key.0, *day)) {
+                    all.entry(key.clone()).or_default().insert(*day, difference);
+                }
+            }
+        }
+        Self(all)
+    }
+
+    fn shift(&self, key: &(Subject, Figure), day: Day) -> Shift {
+        let Some(all) = self.0.get(key) else { return Shift::default() };
+        let Some(here) = all.get(&day) else { return Shift::default() };
+        let sum = all.values().try_fold(0_i64, |sum, more| sum.checked_add(*more));
+        let (week_before, week_after) = (Day(day.0 - 7)..day, next(day)..=Day(day.0 + 7));
+        let is_of_send = match here.signum() {
+            1 => all.range(week_before).any(|(_, there)| *there < 0),
+            -1 => all.range(week_after).any(|(_, there)| *there > 0),
+            _ => false,
+        };
+        Shift { is_even: sum == Some(0), is_of_send }
+    }
 }
 
 /// The sums of the days that both sides know; where one side knows none of them, of those that the
@@ -376,6 +427,30 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_that_may_still_change_are_no_evidence() {
+        let key = (Subject::Channel, Figure::Read);
+        let shift = |differences: &[(i64, i64)], day: i64| {
+            let pairs = |difference| Pairs::from([(key.clone(), (Some(difference), Some(0)))]);
+            let by_day = differences.iter().map(|(day, it)| (Day(*day), pairs(*it))).collect();
+            let differences = Differences::of(&by_day, |_, day| day < Day(20));
+            let Shift { is_even, is_of_send } = differences.shift(&key, Day(day));
+            (is_even, is_of_send)
+        };
+        assert_eq!(shift(&[(1, 2), (2, -2)], 1), (true, false));
+        assert_eq!(shift(&[(1, -2), (2, 2)], 1), (true, true));
+        assert_eq!(shift(&[(1, -2), (2, 2)], 2), (true, true));
+        // Of today nothing is known yet, and it spoils nothing.
+        assert_eq!(shift(&[(1, -2), (2, 2), (20, 5)], 2), (true, true));
+        assert_eq!(shift(&[(1, -2), (20, 2)], 1), (false, false));
+        assert_eq!(shift(&[(1, -2), (20, 2)], 20), (false, false));
+        // A week, and no longer.
+        assert_eq!(shift(&[(1, -2), (8, 1)], 8), (false, true));
+        assert_eq!(shift(&[(1, -2), (9, 1)], 9), (false, false));
+        assert_eq!(shift(&[(1, -2), (8, 1)], 1), (false, true));
+        assert_eq!(shift(&[(1, -2), (9, 1)], 1), (false, false));
+    }
 
     #[test]
     fn days_are_chosen_within_their_limits() {

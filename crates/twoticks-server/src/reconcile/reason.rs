@@ -8,13 +8,19 @@ use twoticks_core::event::{ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, Text};
 use twoticks_store::error::Error;
 use twoticks_store::figures::{Day, Read, Standing};
+use twoticks_store::journal::Position;
 use twoticks_store::ledger::ENTRIES_MAX;
+use twoticks_wire::graph::analytics;
 
-use super::{Days, Figure, Row};
+use super::{Days, Figure, Row, Shift};
 use crate::app::App;
 
 /// For how long after a message was sent Meta tells that it was read or clicked, in milliseconds.
 const TOLD_FOR: i64 = 7 * DAY;
+
+/// How many pages of dead parts are looked at: many more than there are where somebody looks at
+/// them.
+const DEAD_PAGES_MAX: usize = 10;
 
 /// A reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +55,7 @@ pub(crate) enum Reason {
     FirstReadLate,
     /// Taps that no webhook tells.
     OnlyMeta,
-    /// The sums of the days are equal.
+    /// The sums are equal, of the days that were over when Meta was asked.
     OtherDay,
     /// So many parts of webhooks could not be counted.
     DeadLetters(u64),
@@ -59,6 +65,8 @@ pub(crate) enum Reason {
     Late(u64),
     /// So many messages went through another API, of which Meta was not asked.
     MarketingMessages(u64),
+    /// Meta counts reads and clicks on the day of the send.
+    DayOfSend,
     /// Reads and clicks of messages that were sent longer ago.
     LaterThanSevenDays,
     /// Nothing that is known explains it.
@@ -89,6 +97,7 @@ impl Reason {
             Self::Unattributed(_) => "unattributed",
             Self::Late(_) => "late",
             Self::MarketingMessages(_) => "marketing_messages",
+            Self::DayOfSend => "day_of_send",
             Self::LaterThanSevenDays => "later_than_seven_days",
             Self::Unknown => "unknown",
         }
@@ -138,7 +147,14 @@ impl Reason {
                  then"
             }
             Self::OnlyMeta => "only Meta sees these taps: no webhook tells them",
-            Self::OtherDay => "counted on another day: the sums of the days shown are equal",
+            Self::OtherDay => {
+                "counted on another day: the sums are equal of the days that were over when Meta \
+                 was asked"
+            }
+            Self::DayOfSend => {
+                "possibly counted on the day of the send: Meta counts reads and clicks there, and \
+                 here they count when they happen"
+            }
             Self::LaterThanSevenDays => {
                 "possibly read or clicked more than seven days after the send: Meta does not tell \
                  those"
@@ -206,7 +222,7 @@ pub(super) struct Circumstances {
     pub(super) meta_id: Option<Text>,
     pub(super) category: Option<Category>,
     pub(super) read: Option<Read>,
-    pub(super) agree: bool,
+    pub(super) shift: Shift,
     pub(super) late: u64,
     pub(super) lite: u64,
     pub(super) unattributed: u64,
@@ -221,16 +237,7 @@ impl Known {
         is_connected: bool,
     ) -> Result<Self, Error> {
         let opt_in = app.ledger.channel(channel).await?.opted_in();
-        let mut dead: BTreeMap<Day, u64> = BTreeMap::new();
-        // The first ones will do to say that there are some.
-        for entry in app.ledger.dead_letters(1, ENTRIES_MAX).await? {
-            // What names no channel may be another tenant's.
-            if entry.batch.channel.as_ref() == Some(channel) {
-                let day = Day::of(entry.batch.accepted);
-                *dead.entry(day).or_default() += entry.batch.dead.len() as u64;
-            }
-        }
-        dead.retain(|day, _| *day >= days.first);
+        let dead = dead(app, channel, days).await?;
         let snapshot = app.directory.snapshot();
         let connection = snapshot.channel(channel).and_then(|known| known.connection.as_ref());
         Ok(Self {
@@ -276,7 +283,9 @@ impl Known {
     /// Meta's is not known.
     fn unknown(&self, row: &Row, day: Day, of: &Circumstances) -> Reason {
         let is_unknown = of.is_template
-            && of.meta_id.as_ref().is_none_or(|id| self.standing.unknown.contains(id));
+            && of.meta_id.as_ref().is_none_or(|id| {
+                !analytics::is_id(id.as_str()) || self.standing.unknown.contains(id)
+            });
         if !self.is_connected {
             Reason::NotConnected
         } else if of.is_template && self.standing.is_unsupported {
@@ -314,10 +323,12 @@ impl Known {
             Reason::BeforeOptIn
         } else if told_for_a_while && ours > meta && of.read.is_some_and(is_late) {
             Reason::FirstReadLate
-        } else if of.agree {
+        } else if of.shift.is_even {
             Reason::OtherDay
         } else if ours > meta && of.lite > 0 && !self.marketing_messages {
             Reason::MarketingMessages(of.lite)
+        } else if told_for_a_while && of.shift.is_of_send {
+            Reason::DayOfSend
         } else if ours > meta && told_for_a_while {
             Reason::LaterThanSevenDays
         } else if ours < meta && dead > 0 {
@@ -330,6 +341,39 @@ impl Known {
             Reason::Unknown
         }
     }
+}
+
+/// Dead parts of a channel by the day they were accepted on, from the first of `days` on.
+async fn dead(app: &App, channel: &ChannelId, days: Days) -> Result<BTreeMap<Day, u64>, Error> {
+    let mut dead: BTreeMap<Day, u64> = BTreeMap::new();
+    let mut from = begin(app, days.first.start()).await?;
+    for _ in 0..DEAD_PAGES_MAX {
+        let page = app.ledger.dead_letters(from, ENTRIES_MAX).await?;
+        let Some(last) = page.last() else { break };
+        from = last.position.saturating_add(1);
+        for entry in page {
+            // What names no channel may be another tenant's.
+            if entry.batch.channel.as_ref() == Some(channel) {
+                let day = Day::of(entry.batch.accepted);
+                *dead.entry(day).or_default() += entry.batch.dead.len() as u64;
+            }
+        }
+    }
+    Ok(dead)
+}
+
+/// The position of the first entry that was accepted at `time` or later. Entries are in that order,
+/// but for those after a clock was set back.
+async fn begin(app: &App, time: Time) -> Result<Position, Error> {
+    let (mut from, mut to) = (1, app.ledger.newest().saturating_add(1));
+    while from < to {
+        let middle = from.midpoint(to);
+        match app.ledger.entries(middle, 1).await?.first() {
+            Some(entry) if entry.batch.accepted < time => from = entry.position.saturating_add(1),
+            _ => to = middle,
+        }
+    }
+    Ok(from)
 }
 
 fn is_click(figure: &Figure) -> bool {

@@ -10,13 +10,16 @@ use twoticks_core::totals::{Attribution, Totals};
 use twoticks_core::window::{Granularity, windows};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::error::Error;
-use twoticks_store::figures::{ButtonKey, Day, OfDay, Read, Standing, TemplateFigures};
+use twoticks_store::figures::{ButtonKey, Cost, Day, OfDay, Read, Standing, TemplateFigures};
+use twoticks_wire::graph::analytics;
 
 use super::reason::Circumstances;
-use super::{Days, Figure, Pairs, Subject};
+use super::{Days, Figure, Pairs, Shift, Subject};
 use crate::app::App;
 use crate::graph::figures::told_of_all;
 
+/// Meta's word for clicks on links.
+const URL: &str = "url_button";
 /// Meta's word for clicks that were counted once for each person.
 const UNIQUE_URL: &str = "unique_url_button";
 /// Such words begin so.
@@ -136,9 +139,18 @@ impl Sides {
         ours: &Ours,
         metas: &OfDay,
     ) {
-        let mut sums: BTreeMap<&Text, TemplateFigures> = BTreeMap::new();
+        // What was told by either name of a product is the same.
+        let mut products: BTreeMap<(&Text, &str), TemplateFigures> = BTreeMap::new();
         for (key, figures) in &metas.templates {
-            add(sums.entry(&key.id).or_default(), figures);
+            let product = analytics::same_product(key.product.as_str());
+            products.entry((&key.id, product)).or_default().merge(figures.clone());
+        }
+        let mut sums: BTreeMap<&Text, TemplateFigures> = BTreeMap::new();
+        for ((id, _), figures) in products {
+            match sums.get_mut(id) {
+                Some(sum) => add(sum, &figures),
+                None => drop(sums.insert(id, figures)),
+            }
         }
         let mut subjects: BTreeMap<Subject, Option<TemplateFigures>> = BTreeMap::new();
         for (id, figures) in sums {
@@ -159,7 +171,8 @@ impl Sides {
         for template in ours.templates.keys() {
             let known = directory.template(channel, &template.code, &template.language);
             let meta_id = known.and_then(|known| known.meta_id.as_ref());
-            let is_asked_for = meta_id.is_some_and(|id| !self.unknown.contains(id));
+            let is_asked_for = meta_id
+                .is_some_and(|id| analytics::is_id(id.as_str()) && !self.unknown.contains(id));
             let none = none.clone().filter(|_| is_asked_for);
             subjects.entry(Subject::Template(template.clone())).or_insert(none);
         }
@@ -194,36 +207,27 @@ impl Sides {
         put(Figure::Sent, Some(own.sent), count(|it| it.sent));
         put(Figure::Delivered, Some(own.delivered), count(|it| it.delivered));
         put(Figure::Read, Some(own.read), count(|it| it.read));
-        let mut buttons: BTreeMap<Figure, (i64, i64)> = BTreeMap::new();
-        let mut of_meta = told_of.and_then(|it| it.clicks.clone()).unwrap_or_default();
-        // An old form tells nothing of buttons.
-        let total = of_meta.remove(&told_of_all());
-        for (ButtonKey { kind, text }, count) in &of_meta {
-            buttons.entry(button(kind.as_str(), text)).or_default().1 = told(*count);
-        }
-        for (tapped, clicks) in own.clicks.iter() {
-            if tapped.kind == ButtonKind::Interactive {
-                continue;
-            }
-            buttons.entry(button(tapped.kind.as_str(), &tapped.text)).or_default().0 = clicks.all;
-            // People are counted where Meta counts them.
-            if let Some(both) = buttons.get_mut(&button(UNIQUE_URL, &tapped.text))
-                && tapped.kind == ButtonKind::Url
-            {
-                both.0 = clicks.unique;
-            }
-        }
-        let all = buttons.iter().filter(|(figure, _)| is_counted(figure));
-        let (own_all, meta_all) = all.fold((0_i64, 0_i64), |(own, meta), (_, both)| {
-            (own.saturating_add(both.0), meta.saturating_add(both.1))
-        });
-        let meta_all = total.map_or(meta_all, |total| meta_all.max(told(total)));
+        // Meta tells no clicks on some, and nothing of others.
         let tells = told_of.is_some() && has_clicks;
+        let of_meta = told_of.and_then(|it| it.clicks.as_ref()).filter(|_| tells);
+        let buttons = buttons(own, of_meta);
+        // Links of which people alone are told: how often they were opened is not known.
+        let is_opened = |ButtonKey { kind, text }: &ButtonKey| {
+            let opened = ButtonKey { kind: Text::lossy(URL), text: text.clone() };
+            kind.as_str() != UNIQUE_URL || of_meta.is_some_and(|it| it.contains_key(&opened))
+        };
+        let is_all_told = of_meta.into_iter().flat_map(BTreeMap::keys).all(is_opened);
+        let counted = buttons.iter().filter(|(figure, _)| is_counted(figure));
+        let (own_all, meta_all) = counted.fold((0_i64, 0_i64), |(own, meta), (_, both)| {
+            (own.saturating_add(both.0), meta.saturating_add(both.1.unwrap_or(0)))
+        });
+        let total = of_meta.and_then(|it| it.get(&told_of_all())).map(|total| told(*total));
+        let meta_all = total.map(|total| total.max(meta_all)).or(is_all_told.then_some(meta_all));
         if tells || own_all != 0 {
-            put(Figure::Clicked, Some(own_all), tells.then_some(meta_all));
+            put(Figure::Clicked, Some(own_all), meta_all.filter(|_| tells));
         }
         for (figure, (own, of_meta)) in buttons {
-            put(figure, Some(own), tells.then_some(of_meta));
+            put(figure, Some(own), of_meta.filter(|_| tells));
         }
         let own_cost = self.cost(own);
         let meta_cost = told_of.and_then(|it| it.cost).map(|cost| cost.micros);
@@ -247,15 +251,19 @@ impl Sides {
                 both.0 = both.0.saturating_add(*count);
             }
         }
+        let costs = metas.prices.values().filter_map(|it| it.cost);
+        let told_last = costs.map(|cost| cost.read).max().unwrap_or_default();
         let mut of_meta: Option<i64> = None;
         for (key, figures) in &metas.prices {
             let (category, kind) = (key.category.clone(), key.kind.clone());
             let subject = Subject::Price { category, kind };
             prices.entry(subject.clone()).or_insert((0, None)).1 = figures.volume.map(told);
             if let Some(cost) = figures.cost {
+                // One that was told before and not with the others has been charged otherwise.
+                let micros = if cost.read < told_last { 0 } else { cost.micros };
                 // What one message cost is told, what each price comes to is not kept.
-                pairs.insert((subject, Figure::Cost), (None, Some(cost.micros)));
-                of_meta = Some(of_meta.unwrap_or(0).saturating_add(cost.micros));
+                pairs.insert((subject, Figure::Cost), (None, Some(micros)));
+                of_meta = Some(of_meta.unwrap_or(0).saturating_add(micros));
             }
         }
         for (subject, (own, volume)) in prices {
@@ -268,21 +276,25 @@ impl Sides {
         }
     }
 
-    /// What is known of a subject and a day besides its figures; `agree` is whether the sums of all
-    /// days are equal.
+    /// When Meta was asked for a subject's figures of a day.
+    pub(super) fn read(&self, subject: &Subject, day: Day) -> Option<Read> {
+        let metas = self.metas.get(&day)?;
+        match subject {
+            Subject::Number(number) => metas.numbers.get(number).map(|it| it.read),
+            Subject::Template(_) | Subject::Stranger(_) => metas.templates_read,
+            Subject::Channel | Subject::Price { .. } => metas.prices_read,
+        }
+    }
+
+    /// What is known of a subject and a day besides its figures.
     pub(super) fn circumstances(
         &self,
         directory: &Snapshot,
         channel: &ChannelId,
         subject: &Subject,
-        (day, agree): (Day, bool),
+        (day, shift): (Day, Shift),
     ) -> Circumstances {
-        let (ours, metas) = (self.ours.get(&day), self.metas.get(&day));
-        let read: Option<Read> = metas.and_then(|metas| match subject {
-            Subject::Number(number) => metas.numbers.get(number).map(|it| it.read),
-            Subject::Template(_) | Subject::Stranger(_) => metas.templates_read,
-            Subject::Channel | Subject::Price { .. } => metas.prices_read,
-        });
+        let ours = self.ours.get(&day);
         let totals = |of: fn(&Totals) -> i64| {
             let found = match subject {
                 Subject::Number(number) => ours.and_then(|ours| ours.numbers.get(number)),
@@ -310,8 +322,8 @@ impl Sides {
             is_template,
             meta_id,
             category,
-            read,
-            agree,
+            read: self.read(subject, day),
+            shift,
             late: totals(|totals| totals.late),
             lite: totals(is_lite),
             unattributed: u64::try_from(unattributed).unwrap_or(0),
@@ -319,7 +331,32 @@ impl Sides {
     }
 }
 
-/// Adds the figures of another product.
+/// Our clicks on a button, and Meta's where they are known.
+type Both = (i64, Option<i64>);
+
+/// Clicks by button. One that Meta does not name where it tells of clicks is not known.
+fn buttons(own: &Totals, of_meta: Option<&BTreeMap<ButtonKey, u64>>) -> BTreeMap<Figure, Both> {
+    let mut buttons: BTreeMap<Figure, Both> = BTreeMap::new();
+    // An old form tells nothing of buttons.
+    let named = of_meta.into_iter().flatten().filter(|(key, _)| **key != told_of_all());
+    for (ButtonKey { kind, text }, count) in named {
+        buttons.insert(button(kind.as_str(), text), (0, Some(told(*count))));
+    }
+    let untold = of_meta.is_none_or(BTreeMap::is_empty).then_some(0);
+    for (tapped, clicks) in own.clicks.iter().filter(|(tapped, _)| tapped.kind.is_clicked()) {
+        let figure = button(tapped.kind.as_str(), &tapped.text);
+        buttons.entry(figure).or_insert((0, untold)).0 = clicks.all;
+        // People are counted where Meta counts them.
+        if let Some(both) = buttons.get_mut(&button(UNIQUE_URL, &tapped.text))
+            && tapped.kind == ButtonKind::Url
+        {
+            both.0 = clicks.unique;
+        }
+    }
+    buttons
+}
+
+/// Adds the figures of another product. A cost of which a part is not told is not known.
 fn add(
     sum: &mut TemplateFigures,
     TemplateFigures { sent, delivered, read, clicks, cost }: &TemplateFigures,
@@ -338,12 +375,8 @@ fn add(
             *known = known.saturating_add(*count);
         }
     }
-    if let Some(more) = cost {
-        let mut all = *more;
-        if let Some(known) = sum.cost {
-            all.micros = all.micros.saturating_add(known.micros);
-            all.read = all.read.min(known.read);
-        }
-        sum.cost = Some(all);
-    }
+    sum.cost = sum.cost.zip(*cost).map(|(sum, more)| Cost {
+        read: sum.read.min(more.read),
+        micros: sum.micros.saturating_add(more.micros),
+    });
 }

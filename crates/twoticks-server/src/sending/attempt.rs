@@ -278,9 +278,9 @@ async fn note_problem(app: &App, ticket: &Ticket, token: &Secret, error: &GraphE
     let problem = Text::lossy(&error.to_string());
     let now = app.clock.now();
     let note = |connection: &mut Connection| {
-        let is_known = connection.problems.contains(&problem);
-        if !is_known && connection.problems.len() < PROBLEMS_MAX {
-            connection.problems.push(problem.clone());
+        let is_known = connection.told.contains(&problem);
+        if !is_known && connection.told.len() < PROBLEMS_MAX {
+            connection.told.push(problem.clone());
             connection.checked = Some(now);
         }
     };

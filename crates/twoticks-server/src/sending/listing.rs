@@ -63,6 +63,12 @@ pub(crate) fn outcomes(entries: &[Entry]) -> Vec<Option<Outcome>> {
     outcomes
 }
 
+/// WhatsApp's ids of what it has taken.
+pub(crate) fn wamids(entries: &[Entry]) -> impl Iterator<Item = String> {
+    let wamid = |told: Value| told.get("message_id").and_then(Value::as_str).map(str::to_owned);
+    entries.iter().flat_map(of).filter_map(wamid)
+}
+
 /// What was asked for, if the journal still has it.
 pub(crate) fn asked(entries: &[Entry]) -> Option<Sending> {
     let asked = entries.iter().find(|entry| entry.batch.kind == Kind::Send);

@@ -29,7 +29,7 @@ use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Batch, Kind};
 use twoticks_store::outbox::Outbox;
 
-pub(crate) use self::listing::{asked, outcomes, recipients};
+pub(crate) use self::listing::{asked, outcomes, recipients, wamids};
 pub(crate) use self::resume::resume;
 
 use crate::app::App;

@@ -5,6 +5,7 @@
 //! names; nothing on it is another account's. Nothing is loaded from elsewhere. A page that
 //! changes something asks for a [`ticket::Session`] (`docs/decisions/0018-who-may-set-up.md`).
 
+mod channels;
 mod chart;
 mod origin;
 mod overview;

@@ -27,8 +27,9 @@ use twoticks_core::window::{Granularity, Window, windows};
 use twoticks_store::directory::Snapshot;
 use twoticks_store::directory::model::{Channel, StatusSource, TemplateRecord};
 
+use super::channels::Choosable;
 use super::chart::{Chart, chart, grouped};
-use super::{Refusal, Visitor, cookies, setup, visitor};
+use super::{Refusal, Visitor, channels, cookies, setup, visitor};
 use crate::app::App;
 
 /// The longest period of a page, in days.
@@ -67,15 +68,8 @@ async fn render(app: &App, visitor: &Visitor, choice: &Choice) -> Result<String,
     let now = app.clock.now();
     let period = Period::chosen(choice, now)?;
     let directory = app.directory.snapshot();
-    let channels = directory.channels_of(account);
-    let chosen = match choice.channel.as_deref().filter(|text| !text.is_empty()) {
-        None => channels.first(),
-        Some(text) => {
-            Some(channels.iter().find(|channel| channel.id.as_str() == text).ok_or_else(|| {
-                Refusal::Address(format!("There is no channel `{text}` in this account."))
-            })?)
-        }
-    };
+    let chosen = channels::chosen(&directory, account, choice.channel.as_deref())?;
+    let chosen = chosen.as_deref();
     let figures = match chosen {
         Some(channel) => Some(figures(app, &directory, &channel.id, &period).await?),
         None => None,
@@ -83,14 +77,7 @@ async fn render(app: &App, visitor: &Visitor, choice: &Choice) -> Result<String,
     let page = Page {
         label: app.rehearsal.as_ref().map(|rehearsal| rehearsal.label()),
         account: directory.account(account.as_str()).map_or("", |account| account.name.as_str()),
-        channels: channels
-            .iter()
-            .map(|channel| Choosable {
-                value: channel.id.as_str(),
-                text: channel.name.as_str(),
-                chosen: chosen.is_some_and(|chosen| chosen.id == channel.id),
-            })
-            .collect(),
+        channels: channels::choosable(&directory, account, chosen),
         from: period.from.to_string(),
         to: period.to.to_string(),
         zone: period.zone_name.clone(),
@@ -409,13 +396,6 @@ struct Page<'a> {
     may_set_up: bool,
     /// Where the channel is connected, if it is not.
     to_connect: Option<String>,
-}
-
-/// What a list has to choose from.
-pub(super) struct Choosable<'a> {
-    pub(super) value: &'a str,
-    pub(super) text: &'a str,
-    pub(super) chosen: bool,
 }
 
 struct Figures {

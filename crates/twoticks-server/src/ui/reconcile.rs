@@ -19,9 +19,9 @@ use twoticks_core::clock::Time;
 use twoticks_core::ids::Text;
 use twoticks_store::directory::names::Uid;
 
+use super::channels::Choosable;
 use super::chart::grouped;
-use super::overview::Choosable;
-use super::{Refusal, visitor};
+use super::{Refusal, channels, cookies, visitor};
 use crate::app::App;
 use crate::graph::figures::day_text;
 use crate::reconcile::{
@@ -46,8 +46,7 @@ pub(super) async fn page(
     let Query(choice) = choice.map_err(|_| {
         Refusal::Address("Each of channel, from, to and of can be given once.".to_owned())
     })?;
-    let cookies = headers.get(header::COOKIE).and_then(|value| value.to_str().ok());
-    let visitor = visitor(State(&app), choice.t.as_deref(), cookies)?;
+    let visitor = visitor(State(&app), choice.t.as_deref(), cookies(&headers))?;
     let html = render(&app, &visitor.account, &choice).await?;
     let cookie = visitor.cookie.map(|cookie| [(header::SET_COOKIE, cookie)]);
     Ok((cookie, Html(html)).into_response())
@@ -59,15 +58,8 @@ async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Ref
     let days = Days::chosen(from.as_deref(), to.as_deref(), app.clock.now());
     let days = days.map_err(|why| Refusal::Address(format!("These days will not do: {why}.")))?;
     let directory = app.directory.snapshot();
-    let channels = directory.channels_of(account);
-    let chosen = match given(&choice.channel) {
-        None => channels.first(),
-        Some(text) => {
-            let found = channels.iter().find(|channel| channel.id.as_str() == text);
-            let none = || format!("There is no channel `{text}` in this account.");
-            Some(found.ok_or_else(|| Refusal::Address(none()))?)
-        }
-    };
+    let chosen = channels::chosen(&directory, account, choice.channel.as_deref())?;
+    let chosen = chosen.as_deref();
     let figures = match chosen {
         None => None,
         Some(channel) => {
@@ -78,14 +70,7 @@ async fn render(app: &App, account: &Uid, choice: &Choice) -> Result<String, Ref
     let page = Page {
         label: app.rehearsal.as_ref().map(|rehearsal| rehearsal.label()),
         account: directory.account(account.as_str()).map_or("", |account| account.name.as_str()),
-        channels: channels
-            .iter()
-            .map(|channel| Choosable {
-                value: channel.id.as_str(),
-                text: channel.name.as_str(),
-                chosen: chosen.is_some_and(|chosen| chosen.id == channel.id),
-            })
-            .collect(),
+        channels: channels::choosable(&directory, account, chosen),
         from: day_text(days.first),
         to: day_text(days.last),
         figures,

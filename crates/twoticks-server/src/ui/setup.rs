@@ -5,7 +5,8 @@
 //! link that may set up (`docs/decisions/0018-who-may-set-up.md`). A form is taken if it was shown
 //! in the session that sends it ([`super::ticket::Session`]) and sent from a page of ours
 //! ([`super::origin`]), and does what the command line does, by the same commands. What always
-//! holds: a secret that was typed is on no page, in no address and in no log.
+//! holds: a secret that was typed is on no page but the verify token, which is to be pasted at
+//! Meta's, in no address and in no log.
 
 pub(super) mod desk;
 mod form;
@@ -22,15 +23,12 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use tracing::info;
 use twoticks_core::ids::ChannelId;
-use twoticks_store::directory::Snapshot;
-use twoticks_store::directory::model::Channel;
-use twoticks_store::directory::names::Uid;
 use twoticks_wire::params::encode;
 
 use self::desk::TRIES_PER_MINUTE;
 use self::form::{Action, FORM_BYTES_MAX, Wrong};
 use self::view::Typed;
-use super::{Refusal, Visitor, cookies, is_first_use, origin, ticket, visitor};
+use super::{Refusal, Visitor, channels, cookies, is_first_use, origin, ticket, visitor};
 use crate::app::App;
 use crate::control::channels::Command;
 use crate::control::{self, ControlError};
@@ -67,11 +65,7 @@ async fn page(
     })?;
     let (visitor, set) = let_in(&app, choice.t.as_deref(), &headers)?;
     let snapshot = app.directory.snapshot();
-    let chosen = choice.channel.as_deref().filter(|text| !text.is_empty());
-    let chosen = match chosen {
-        None => snapshot.channels_of(&visitor.account).first().cloned(),
-        Some(text) => Some(own(&snapshot, &visitor.account, text)?),
-    };
+    let chosen = channels::chosen(&snapshot, &visitor.account, choice.channel.as_deref())?;
     let shown = view::Shown {
         app: &app,
         snapshot: &snapshot,
@@ -109,13 +103,6 @@ fn let_in(
     Ok((visitor, set))
 }
 
-/// The account's channel of that name.
-fn own(snapshot: &Snapshot, account: &Uid, text: &str) -> Result<Arc<Channel>, Refusal> {
-    let channels = snapshot.channels_of(account);
-    let known = channels.iter().find(|channel| channel.id.as_str() == text).cloned();
-    known.ok_or_else(|| Refusal::Address(format!("There is no channel `{text}` in this account.")))
-}
-
 fn html(shown: &view::Shown<'_>, status: StatusCode) -> Result<Response, Refusal> {
     let html = view::render(shown)?;
     // Without it a browser does not say where a form comes from; nothing is told to others.
@@ -135,7 +122,7 @@ async fn act(State(app): State<Arc<App>>, request: Request) -> Result<Response, 
         return Err(Refusal::Foreign);
     }
     let snapshot = app.directory.snapshot();
-    let channel = own(&snapshot, &visitor.account, &sent.channel)?;
+    let channel = channels::own(&snapshot, &visitor.account, &sent.channel)?;
     if !app.setup.try_once(&visitor.account, app.clock.now()) {
         return Err(Refusal::TooSoon(format!(
             "These were more than {TRIES_PER_MINUTE} changes in a minute; go on in the next one."
@@ -151,7 +138,7 @@ async fn act(State(app): State<Arc<App>>, request: Request) -> Result<Response, 
         return Ok(Redirect::to(&address(&channel.id)).into_response());
     };
     let snapshot = app.directory.snapshot();
-    let channel = own(&snapshot, &visitor.account, channel.id.as_str())?;
+    let channel = channels::own(&snapshot, &visitor.account, channel.id.as_str())?;
     let shown = view::Shown {
         app: &app,
         snapshot: &snapshot,

@@ -83,6 +83,7 @@ fn event(server: &Server, fact: &Fact) -> Event {
                 ButtonKind::Url,
                 ButtonKind::PhoneNumber,
                 ButtonKind::Interactive,
+                ButtonKind::UrlMachine,
             ];
             let kind = kinds.into_iter().find(|known| known.as_str() == kind).expect("a kind");
             Event::Tap(TapEvent {

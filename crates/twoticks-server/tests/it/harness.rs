@@ -30,6 +30,7 @@ use twoticks_store::cursors::Cursors;
 use twoticks_store::directory::memory::MemoryDirectory;
 use twoticks_store::directory::{Change, Directory};
 use twoticks_store::error::Error;
+use twoticks_store::figures::Figures;
 use twoticks_store::keys::Keys;
 use twoticks_store::ledger::Ledger;
 use twoticks_store::memory::MemoryLedger;
@@ -68,6 +69,8 @@ pub(crate) struct Made {
     pub(crate) outbox: Option<Outbox>,
     /// How far what is passed on has come; in memory if it is not given.
     pub(crate) cursors: Option<Cursors>,
+    /// What WhatsApp counts by itself; in memory if it is not given.
+    pub(crate) figures: Option<Figures>,
     /// Made to the directory before it serves.
     pub(crate) changes: Vec<Change>,
 }
@@ -81,6 +84,7 @@ impl Default for Made {
             is_demo: false,
             outbox: None,
             cursors: None,
+            figures: None,
             changes: Vec::new(),
         }
     }
@@ -144,7 +148,7 @@ impl Server {
     pub(crate) async fn start_with(made: Made) -> Self {
         let log = Log::default();
         let logging = tracing::subscriber::set_default(log.clone());
-        let Made { settings, carrier, ledger, is_demo, outbox, cursors, changes } = made;
+        let Made { settings, carrier, ledger, is_demo, outbox, cursors, figures, changes } = made;
         let clock = Arc::new(ManualClock::new(NOON));
         let directory = Arc::new(MemoryDirectory::new());
         directory.change(tenants::everything()).await.unwrap();
@@ -160,6 +164,10 @@ impl Server {
         let app = App { rehearsal, ..App::new(settings, surroundings) };
         let app = match outbox {
             Some(outbox) => app.keeping(outbox),
+            None => app,
+        };
+        let app = match figures {
+            Some(figures) => app.comparing(figures),
             None => app,
         };
         let app = Arc::new(match cursors {

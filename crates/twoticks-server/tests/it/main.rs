@@ -15,6 +15,8 @@ mod calls;
 mod facts;
 mod graph;
 mod harness;
+mod ingest;
+mod moody;
 mod pass_on;
 mod protocol;
 mod receiver;

@@ -1,5 +1,7 @@
 //! What WhatsApp tells, passed on to real receivers on good and on bad days.
 
+mod shared;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,8 +9,6 @@ use serde_json::{Value, json};
 use tracing::Level;
 use twoticks_core::clock::Clock as _;
 use twoticks_core::event::Event;
-use twoticks_core::ids::Text;
-use twoticks_server::control::channels::Command as Channels;
 use twoticks_server::control::pass_on::{Command as PassOn, Receipts, SigningKey};
 use twoticks_server::control::{Command, SecretText, execute};
 use twoticks_server::outside::guard::Networks;
@@ -20,10 +20,12 @@ use twoticks_store::directory::names::Secret;
 use twoticks_store::directory::pass_on::{Callbacks, Step, Webhooks};
 use twoticks_store::embedded::Embedded;
 use twoticks_store::keys::Keys;
+use twoticks_store::ledger::Ledger;
 use twoticks_wire::webhook::cams;
 use twoticks_wire::webhook::meta::{sign, verify};
 
 use crate::harness::{Made, Server, Who};
+use crate::moody::{Asked, Moody};
 use crate::receiver::{Answer, Receiver, TAKEN};
 use crate::tenants::{
     self, CHANNEL, NUMBER, OTHER_CHANNEL, OTHER_NUMBER, SECOND_NUMBER, channel_id,
@@ -61,6 +63,14 @@ fn webhooks(channel: &str, receiver: &Receiver, key: Option<&str>) -> Change {
 
 async fn start(changes: Vec<Change>) -> Server {
     Server::start_with(Made { settings: settings(), changes, ..Made::default() }).await
+}
+
+/// A server over a ledger that has its moods.
+async fn moody(changes: Vec<Change>) -> (Arc<Moody>, Server) {
+    let ledger = Arc::new(Moody::default());
+    let made = Arc::clone(&ledger) as Arc<dyn Ledger>;
+    let made = Made { settings: settings(), changes, ledger: made, ..Made::default() };
+    (ledger, Server::start_with(made).await)
 }
 
 fn change_of(number: &str, value: Value) -> Value {
@@ -269,6 +279,49 @@ async fn a_receipt_is_taken_when_the_answer_has_code_0() {
 }
 
 #[tokio::test]
+async fn a_post_does_not_wait_for_what_is_read_next() {
+    let mut receiver = Receiver::start([TAKEN]).await;
+    let (ledger, server) = moody(vec![webhooks(CHANNEL, &receiver, None)]).await;
+    ledger.hold_entries(Asked::Single, Some(1));
+    ledger.hold_entries(Asked::Page, Some(2));
+    tell(&server, &[text(NUMBER, "hello")]).await;
+    ledger.is_holding(Asked::Single).await;
+    tell(&server, &[text(NUMBER, "hello")]).await;
+    ledger.is_holding(Asked::Page).await;
+    ledger.hold_entries(Asked::Single, None);
+    receiver.wait_for(1).await;
+    ledger.hold_entries(Asked::Page, None);
+    receiver.wait_for(2).await;
+    until(&server, "taken", 2).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_in_the_journal_is_passed_over_and_counted() {
+    let mut receiver = Receiver::start([TAKEN]).await;
+    let (ledger, mut server) = moody(vec![webhooks(CHANNEL, &receiver, None)]).await;
+    server.expect_errors();
+    // More than are passed over at once.
+    ledger.damage(2..=203);
+    for _ in 1..=204 {
+        tell(&server, &[text(NUMBER, "hello")]).await;
+    }
+    until(&server, "skipped", 202).await;
+    let rows = until(&server, "taken", 2).await;
+    assert_eq!((&rows[0]["open"], &rows[0]["failing"]), (&json!(0), &Value::Null));
+    // One that is damaged before it could be tried again.
+    receiver.say([Answer::Say(500, ""), TAKEN]);
+    tell(&server, &[text(NUMBER, "hello")]).await;
+    until(&server, "failed", 1).await;
+    ledger.damage([205]);
+    turn(&server, MINUTE);
+    until(&server, "skipped", 203).await;
+    assert_eq!(receiver.wait_for(3).await.len(), 3);
+    assert!(server.log.of(Level::ERROR).join("\n").contains("is not passed on"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_holds_up_nobody() {
     let hanging = Receiver::start([Answer::Hang]).await;
     let mut other = Receiver::start([TAKEN]).await;
@@ -308,6 +361,15 @@ async fn a_number_has_callbacks_of_its_own() {
     let posts = of_channel.wait_for(1).await;
     assert_eq!(posts[0].json()[0]["MessageId"], "wamid.1");
     assert_eq!(posts[0].json().as_array().unwrap().len(), 1);
+    // A call that says nothing changes nothing, also of a number without callbacks of its own.
+    for (number, status) in [(SECOND_NUMBER, own.clone()), (NUMBER, of_channel.url("/status"))] {
+        let params = [("PhoneNumber", number)];
+        assert_eq!(server.call(Who::Root, "UpdatePhoneWebhook", &params).await.code(), "OK");
+        let numbers = server.call(Who::Root, "QueryChatappPhoneNumbers", &[]).await.json();
+        let numbers = numbers["PhoneNumbers"].as_array().unwrap();
+        let known = numbers.iter().find(|it| it["PhoneNumber"] == number).unwrap();
+        assert_eq!(known["StatusCallbackUrl"], status);
+    }
     // Turned off for the number alone.
     let params = [("PhoneNumber", SECOND_NUMBER), ("HttpFlag", "N")];
     assert_eq!(server.call(Who::Root, "UpdatePhoneWebhook", &params).await.code(), "OK");
@@ -315,6 +377,31 @@ async fn a_number_has_callbacks_of_its_own() {
     until(&server, "taken", 2).await;
     assert_eq!(of_channel.wait_for(2).await[1].json().as_array().unwrap().len(), 1);
     assert_eq!(of_number.posts().len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_changes_takes_over_and_one_that_goes_is_said() {
+    let away = Receiver::start([Answer::Say(500, "")]).await;
+    let mut new = Receiver::start([TAKEN]).await;
+    let server = start(vec![receipts(CHANNEL, &away)]).await;
+    for wamid in ["wamid.1", "wamid.2"] {
+        tell(&server, &[status(NUMBER, wamid, "sent")]).await;
+    }
+    until(&server, "failed", 2).await;
+    let url = new.url("/status");
+    let params = [("StatusCallbackUrl", url.as_str())];
+    assert_eq!(server.call(Who::Root, "UpdateAccountWebhook", &params).await.code(), "OK");
+    turn(&server, MINUTE);
+    until(&server, "taken", 2).await;
+    assert_eq!(new.wait_for(2).await.len(), 2);
+    assert!(!server.log.all().contains("goes with it"));
+    tell(&server, &[text(NUMBER, "hello")]).await;
+    until(&server, "failed", 1).await;
+    let forget = PassOn::ForgetReceipts { channel: channel_id(CHANNEL), number: None };
+    execute(&server.app, Command::PassOn(forget)).await.unwrap();
+    let warnings = server.log.of(Level::WARN).join("\n");
+    assert_eq!(warnings.matches("goes with it").count(), 1, "{warnings}");
     server.stop().await;
 }
 
@@ -371,65 +458,15 @@ async fn another_twoticks_counts_the_receipts() {
     other.stop().await;
 }
 
-/// The channel as it is, with an app secret that both tenants have.
-fn sharing(channel: &str) -> Change {
-    let app_secrets = vec![secret(&format!("app-secret-of-{CHANNEL}"))];
-    let known = channel_of(channel);
-    let waba_id = Some(Text::new(&format!("waba-of-{channel}")).unwrap());
-    Change::UpdateChannel(Channel { app_secrets, waba_id, ..known })
-}
-
 #[tokio::test]
-async fn a_body_that_speaks_of_two_tenants_is_cut() {
-    let (mut one, mut other) = (Receiver::start([TAKEN]).await, Receiver::start([TAKEN]).await);
-    let mut changes = vec![sharing(CHANNEL), sharing(OTHER_CHANNEL)];
-    for (channel, receiver) in [(CHANNEL, &one), (OTHER_CHANNEL, &other)] {
-        changes.extend([receipts(channel, receiver), webhooks(channel, receiver, None)]);
-    }
-    let server = start(changes).await;
-    let quality = |channel: &str| {
-        let value = json!({"message_template_name": format!("template-of-{channel}")});
-        let change = json!({"field": "message_template_quality_update", "value": value});
-        json!({"id": format!("waba-of-{channel}"), "time": 1, "changes": [change]})
-    };
-    let (mine, theirs) = (text(NUMBER, "for one"), text(OTHER_NUMBER, "for the other"));
-    let entry = json!({"id": "3000", "changes": [
-        mine, theirs, status(NUMBER, "wamid.one", "read"), status(OTHER_NUMBER, "wamid.other", "read"),
-        text("15550009999", "for nobody")]});
-    let entries = json!([entry, quality(CHANNEL), quality(OTHER_CHANNEL)]);
-    let body = json!({"object": "whatsapp_business_account", "entry": entries}).to_string();
-    post(&server, CHANNEL, &body).await;
-    until(&server, "taken", 6).await;
-    let app = format!("app-secret-of-{CHANNEL}");
-    let not = [
-        ("for the other", "wamid.other", "template-of-cams-other"),
-        ("for one", "wamid.one", "template-of-cams-one"),
-    ];
-    for ((receiver, own), not) in [(&mut one, 2), (&mut other, 2)].into_iter().zip(not) {
-        let posts = receiver.wait_for(3).await;
-        for post in &posts {
-            let text = String::from_utf8_lossy(&post.body);
-            for foreign in [not.0, not.1, not.2, "for nobody"] {
-                assert!(!text.contains(foreign), "{foreign} in {text}");
-            }
-            if post.path == "/raw" {
-                let hub = post.header("x-hub-signature-256").map(str::as_bytes);
-                assert_eq!(verify(&[app.as_bytes()], &post.body, hub), Ok(0), "signed anew");
-                let told = post.json();
-                assert_eq!(told["object"], "whatsapp_business_account");
-                assert_eq!(told["entry"].as_array().unwrap().len(), own);
-                assert_eq!(told["entry"][0]["changes"].as_array().unwrap().len(), 2);
-                assert_eq!(told["entry"][1]["time"], 1);
-            }
-        }
-    }
-    // One that is all of one tenant's is not touched, and the other does not hear of it.
-    let whole = body_of(&[text(NUMBER, "again")]);
-    post(&server, CHANNEL, &whole).await;
-    until(&server, "taken", 8).await;
-    let posts = one.wait_for(5).await;
-    assert!(posts[3..].iter().any(|post| post.body == whole.as_bytes()));
-    assert_eq!(other.posts().len(), 3);
+async fn of_a_channel_whose_statuses_come_from_cams_inbound_messages_are_posted() {
+    let mut receiver = Receiver::start([TAKEN]).await;
+    let status_source = StatusSource::Receipts;
+    let taking = Change::UpdateChannel(Channel { status_source, ..channel_of(CHANNEL) });
+    let server = start(vec![taking, receipts(CHANNEL, &receiver)]).await;
+    tell(&server, &[status(NUMBER, "wamid.1", "delivered"), text(NUMBER, "hello")]).await;
+    until(&server, "taken", 1).await;
+    assert_eq!(receiver.wait_for(1).await[0].path, "/inbound");
     server.stop().await;
 }
 
@@ -552,42 +589,4 @@ async fn nothing_is_posted_into_the_operators_network() {
     server.stop().await;
     receiver.say([TAKEN]);
     receiver.wait_for(0).await;
-}
-
-#[tokio::test]
-async fn what_a_number_was_told_elsewhere_stays_there() {
-    let refusing = || Receiver::start([Answer::Say(500, ""), TAKEN]);
-    let (one, mut other) = (refusing().await, refusing().await);
-    let changes = vec![
-        sharing(CHANNEL),
-        sharing(OTHER_CHANNEL),
-        webhooks(CHANNEL, &one, None),
-        webhooks(OTHER_CHANNEL, &other, None),
-    ];
-    let server = start(changes).await;
-    tell(&server, &[text(NUMBER, "before it moved"), text(OTHER_NUMBER, "theirs")]).await;
-    until(&server, "failed", 2).await;
-    let moved = Channels::PutNumber {
-        channel: channel_id(OTHER_CHANNEL),
-        phone_number: tenants::number(NUMBER),
-        phone_number_id: Text::new(&format!("id{NUMBER}")).unwrap(),
-    };
-    execute(&server.app, Command::Channels(moved)).await.unwrap();
-    turn(&server, MINUTE);
-    // What the first tenant had not taken is nobody's now; the other gets its own part.
-    until(&server, "open", 0).await;
-    tell(&server, &[text(NUMBER, "after it moved")]).await;
-    let posts = other.wait_for(3).await;
-    until(&server, "taken", 2).await;
-    let text = |at: usize| String::from_utf8_lossy(&posts[at].body).into_owned();
-    for at in [0, 1] {
-        assert!(
-            text(at).contains("theirs") && !text(at).contains("before it moved"),
-            "{}",
-            text(at)
-        );
-    }
-    assert!(text(2).contains("after it moved"));
-    assert_eq!(one.posts().len(), 1);
-    server.stop().await;
 }

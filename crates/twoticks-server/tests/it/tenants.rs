@@ -191,7 +191,7 @@ fn channel(id: &str, account: &str) -> Change {
     })
 }
 
-fn phone_number(digits: &str, channel: &str) -> Change {
+pub(crate) fn phone_number(digits: &str, channel: &str) -> Change {
     Change::PutNumber(Number {
         phone_number: number(digits),
         phone_number_id: text(&format!("id{digits}")),

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::steps::decode;
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
@@ -87,8 +88,11 @@ fn one_that_stands_still_does_not_keep_the_files_of_others() {
 
 #[test]
 fn what_another_version_wrote_is_told() {
-    let decoded = decode(Path::new("x"), 7, &[2, 0]);
+    let decoded = decode::<All>(Path::new("x"), 7, &[2, 0]);
     assert!(matches!(decoded, Err(Error::NewerVersion { found: 2, .. })));
-    assert!(matches!(decode(Path::new("x"), 7, &[]), Err(Error::Corrupt { .. })));
-    assert!(matches!(decode(Path::new("x"), 7, &[VERSION, 9]), Err(Error::Corrupt { .. })));
+    assert!(matches!(decode::<All>(Path::new("x"), 7, &[]), Err(Error::Corrupt { .. })));
+    assert!(matches!(
+        decode::<All>(Path::new("x"), 7, &[All::VERSION, 9]),
+        Err(Error::Corrupt { .. })
+    ));
 }

@@ -12,7 +12,7 @@ use twoticks_core::clock::Time;
 use twoticks_core::ids::Text;
 
 use super::HISTORY_MAX;
-use super::model::{GraphNumber, GraphTemplate, Number, TemplateRecord};
+use super::model::{GraphNumber, GraphTemplate, Link, LinkId, Number, TemplateRecord};
 
 /// What of a number or a template has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,12 +103,30 @@ impl GraphNumber {
 }
 
 impl TemplateRecord {
-    /// This template with the history of `known`, whose place it takes, and what differs from it.
+    /// This template with the history of `known`, whose place it takes, and what differs from it;
+    /// and with its links, also those that whoever puts it does not know of: what was sent goes on
+    /// leading somewhere.
     pub(super) fn after(mut self, known: Option<&Arc<Self>>) -> Self {
-        let (Some(now), Some(known)) = (&mut self.graph, known) else { return self };
-        now.history = known.graph.as_ref().map_or_else(Vec::new, |before| now.since(before));
+        let Some(known) = known else { return self };
+        if let Some(now) = &mut self.graph {
+            now.history = known.graph.as_ref().map_or_else(Vec::new, |before| now.since(before));
+        }
+        self.links = with_known(std::mem::take(&mut self.links), &known.links);
         self
     }
+}
+
+/// Links in the order in which they count, the newest last, and those of `known` that are not
+/// among them: at their places if nothing is new or was moved, else before all.
+fn with_known(links: Vec<Link>, known: &[Link]) -> Vec<Link> {
+    let told = |id: LinkId| links.iter().find(|link| link.id == id);
+    let kept: Vec<&Link> = known.iter().map(|link| told(link.id).unwrap_or(link)).collect();
+    let still = kept.iter().filter(|link| told(link.id).is_some());
+    if still.map(|link| link.id).eq(links.iter().map(|link| link.id)) {
+        return kept.into_iter().cloned().collect();
+    }
+    let unknown = kept.into_iter().filter(|link| told(link.id).is_none());
+    unknown.chain(&links).cloned().collect()
 }
 
 impl GraphTemplate {

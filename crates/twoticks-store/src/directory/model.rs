@@ -162,8 +162,18 @@ pub struct Connection {
     pub marketing_messages: bool,
     /// When it was looked at last.
     pub checked: Option<Time>,
-    /// What was wrong then, in plain words, each with what would do.
+    /// What was found wrong then, in plain words, each with what would do.
     pub problems: Vec<Text>,
+    /// What else was told is wrong since it was connected, by what was read and by sends: looking
+    /// does not find it again.
+    pub told: Vec<Text>,
+}
+
+impl Connection {
+    /// All that is wrong.
+    pub fn wrong(&self) -> impl Iterator<Item = &Text> {
+        self.problems.iter().chain(&self.told)
+    }
 }
 
 /// A business phone number and the channel it is with now.

@@ -38,6 +38,23 @@ pub struct Callbacks {
     pub inbound_url: Option<Secret>,
 }
 
+impl Callbacks {
+    fn has_url(&self) -> bool {
+        self.status_url.is_some() || self.inbound_url.is_some()
+    }
+}
+
+/// What is to be different about callbacks; what is left out stays as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whether they are posted at all; an address alone turns them on.
+    pub enabled: Option<bool>,
+    /// Where statuses go.
+    pub status_url: Option<Secret>,
+    /// Where inbound messages go.
+    pub inbound_url: Option<Secret>,
+}
+
 /// Somebody who gets the webhooks as they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhooks {
@@ -54,6 +71,8 @@ pub enum Step {
     All(PassOn),
     /// The callbacks of the channel, or those of a number; none takes them away.
     Callbacks(Option<PhoneNumber>, Option<Callbacks>),
+    /// The callbacks of the channel, or those of a number, in part.
+    Change(Option<PhoneNumber>, Wanted),
     /// What receipts are signed with.
     ReceiptsKey(Option<Secret>),
     /// The webhooks go there too, or with another key.
@@ -75,6 +94,30 @@ impl PassOn {
         }
     }
 
+    /// The callbacks of the channel, or of a number, as they are when they are `wanted` so; `None` if
+    /// they are to be on and there is no address.
+    #[must_use]
+    pub fn wanted(&self, number: Option<&PhoneNumber>, wanted: Wanted) -> Option<Callbacks> {
+        let Wanted { enabled, status_url, inbound_url } = wanted;
+        let known = match number {
+            None => self.callbacks.clone(),
+            // Without callbacks of its own it is as its channel is, and its addresses stay that one's.
+            Some(number) => self.of_numbers.get(number).cloned().unwrap_or_else(|| Callbacks {
+                enabled: self.callbacks.enabled,
+                ..Callbacks::default()
+            }),
+        };
+        let is_given = status_url.is_some() || inbound_url.is_some();
+        let callbacks = Callbacks {
+            enabled: enabled.unwrap_or(known.enabled || is_given),
+            status_url: status_url.or(known.status_url),
+            inbound_url: inbound_url.or(known.inbound_url),
+        };
+        // A number without an address of its own has the channel's.
+        let has_url = callbacks.has_url() || (number.is_some() && self.callbacks.has_url());
+        (!callbacks.enabled || has_url).then_some(callbacks)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -91,6 +134,18 @@ impl PassOn {
                 let name = number.to_string();
                 let removed = self.of_numbers.remove(&number);
                 removed.ok_or(Refusal::Missing { what: "callback of a number", name })?;
+            }
+            // Nothing is to be different: a number gets no callbacks of its own by that.
+            Step::Change(_, wanted) if wanted == Wanted::default() => {}
+            Step::Change(number, wanted) => {
+                let (what, name) = ("callback", "(not shown)".to_owned());
+                let rule = "to be on it needs an address";
+                let callbacks = self.wanted(number.as_ref(), wanted);
+                let callbacks = callbacks.ok_or(Refusal::Invalid { what, name, rule })?;
+                match number {
+                    None => self.callbacks = callbacks,
+                    Some(number) => drop(self.of_numbers.insert(number, callbacks)),
+                }
             }
             Step::ReceiptsKey(key) => self.receipts_key = key,
             Step::PutWebhooks(new) => {
@@ -200,4 +255,52 @@ pub(super) fn opened(stored: Stored, keys: &Keys) -> Result<(ChannelId, PassOn),
         webhooks: webhooks.collect::<Result<_, Unreadable>>()?,
     };
     Ok((channel, pass_on))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Option<Secret> {
+        Some(Secret::new(text).unwrap())
+    }
+
+    fn refused(of: &mut PassOn, number: Option<&PhoneNumber>, wanted: Wanted) -> bool {
+        let before = of.clone();
+        let refused = of.take(Step::Change(number.cloned(), wanted)).is_err();
+        assert!(!refused || *of == before);
+        refused
+    }
+
+    #[test]
+    fn what_is_left_out_stays_as_it_was() {
+        let nothing = Wanted::default;
+        let on = |enabled| Wanted { enabled: Some(enabled), ..nothing() };
+        let number = PhoneNumber::new("15550783881").unwrap();
+        let (mut of, number) = (PassOn::default(), Some(&number));
+        assert!(refused(&mut of, None, on(true)) && refused(&mut of, number, on(true)));
+        let mut take = |number: Option<&PhoneNumber>, wanted| {
+            of.take(Step::Change(number.cloned(), wanted)).unwrap();
+            of.clone()
+        };
+        for number in [None, number] {
+            assert_eq!(take(number, nothing()), PassOn::default());
+        }
+        let first = take(None, Wanted { status_url: secret("s"), ..nothing() }).callbacks;
+        assert!(first.enabled && first.inbound_url.is_none());
+        let of_number = |of: &PassOn| of.callbacks_of(number.unwrap());
+        // A number whose channel's callbacks are on stays on.
+        let same = take(number, nothing());
+        assert_eq!((of_number(&same), same.of_numbers.len()), (first.clone(), 0));
+        let inbound = take(number, Wanted { inbound_url: secret("n"), ..on(true) });
+        assert_eq!(of_number(&inbound).status_url, secret("s"));
+        take(number, on(false));
+        let second = take(None, Wanted { inbound_url: secret("i"), ..on(false) }).callbacks;
+        assert_eq!((second.enabled, &second.status_url), (false, &secret("s")));
+        assert_eq!(take(None, nothing()).callbacks, second);
+        // A number has its own, or turns those of the channel on and off.
+        let own = take(number, on(true));
+        let expected = Callbacks { enabled: true, inbound_url: secret("n"), ..second };
+        assert_eq!(of_number(&own), expected);
+    }
 }

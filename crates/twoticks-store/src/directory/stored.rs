@@ -109,6 +109,8 @@ struct Connected {
     marketing_messages: bool,
     checked: Option<Time>,
     problems: Vec<Text>,
+    #[serde(default)]
+    told: Vec<Text>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -317,13 +319,15 @@ fn opened_channel(channel: Space, keys: &Keys) -> Result<Channel, Unreadable> {
 }
 
 fn stored_connection(connection: &Connection, place: &Place<'_>) -> Connected {
-    let Connection { access_token, app_id, marketing_messages, checked, problems } = connection;
+    let Connection { access_token, app_id, marketing_messages, checked, problems, told } =
+        connection;
     Connected {
         access_token: place.seal("access_token", access_token),
         app_id: app_id.clone(),
         marketing_messages: *marketing_messages,
         checked: *checked,
         problems: problems.clone(),
+        told: told.clone(),
     }
 }
 
@@ -334,6 +338,7 @@ fn opened_connection(stored: Connected, place: &Place<'_>) -> Result<Connection,
         marketing_messages: stored.marketing_messages,
         checked: stored.checked,
         problems: stored.problems,
+        told: stored.told,
     })
 }
 

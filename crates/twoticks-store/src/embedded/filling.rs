@@ -1,7 +1,8 @@
 //! Making what says which messages and taps there may be, and keeping it within its share of
 //! memory.
 //!
-//! At the start the filters of what is in the tables are made, and whenever nothing is put into a
+//! At the start those that were kept of what does not change any more are taken, and the filters of
+//! all else in the tables are made; whenever nothing is put into a
 //! piece any more, its filter is made anew from its keys: smaller, and with fewer that seem to be
 //! there. What always holds: a key is known before anybody could look for it; a filter takes the
 //! place of another when it has all keys of that, which do not change any more; what several
@@ -16,6 +17,7 @@ use fjall::Slice;
 use crate::digest::Table;
 use crate::embedded::filter::{Filter, part_of, parts, parts_for};
 use crate::embedded::pieces::{Piece, PieceId, Pieces, keys};
+use crate::embedded::recalled;
 use crate::embedded::ribbon::Ribbon;
 use crate::embedded::tables::{Tables, engine_error};
 use crate::embedded::tombstones::{Fingerprint, Tombstones};
@@ -150,7 +152,10 @@ impl Tables {
         let of_pieces = pieces.iter().enumerate().filter_map(|(age, piece)| match age {
             // Only the newest is written to.
             0 => piece.filter.is_wanted().then(|| Task::Newest(piece.id())),
-            _ => (!piece.filter.is_closed()).then(|| Task::Piece(piece.id())),
+            _ => {
+                let is_done = piece.filter.is_closed() && !piece.filter.is_recalled();
+                (!is_done).then(|| Task::Piece(piece.id()))
+            }
         });
         let of_tombstones = tombstones.iter().filter_map(|of| {
             let (epoch, filter) = (of.epoch, &of.filter);
@@ -192,6 +197,12 @@ impl Tables {
             return Ok(());
         }
         piece.seen.insert(hashes.iter().copied());
+        if piece.filter.is_recalled() {
+            if is_end {
+                self.change(piece.id(), |piece| piece.filter.tell());
+            }
+            return Ok(());
+        }
         hashes.into_iter().for_each(|hash| filling.take(hash));
         if is_end {
             filling.end_pass();
@@ -230,6 +241,7 @@ impl Tables {
                 filling.end_pass();
             }
             if let Some(filter) = filling.end() {
+                recalled::keep(&self.folder, &name_of_stones(of.epoch), &filter);
                 self.know_tombstones(of.epoch, filter);
                 return Ok(());
             }
@@ -238,12 +250,48 @@ impl Tables {
         Ok(())
     }
 
-    /// From now on `filter` says what this piece has.
+    /// Takes the filters that were kept: what is to be taken in at a start asks for them first of
+    /// all. They do not say what several pieces have seen: that is told by the keys later.
+    pub(super) fn recall(&self) {
+        let (pieces, tombstones) = (self.pieces(), self.tombstones());
+        // The newest is written to.
+        let closed = pieces.iter().skip(1).map(Piece::id);
+        let closed: Vec<(PieceId, String)> = closed.map(|id| (id, name_of(id))).collect();
+        let over = tombstones.iter().map(|of| of.epoch);
+        let over = over.filter(|epoch| !pieces.iter().any(|piece| piece.epoch <= *epoch));
+        let over: Vec<(i64, String)> = over.map(|epoch| (epoch, name_of_stones(epoch))).collect();
+        for (id, name) in &closed {
+            if let Some(filter) = recalled::read(&self.folder, name) {
+                self.take_in(*id, filter.recalled());
+            }
+        }
+        for (epoch, name) in &over {
+            if let Some(filter) = recalled::read(&self.folder, name) {
+                self.know_tombstones(*epoch, filter);
+            }
+        }
+        let closed = closed.into_iter().map(|(_, name)| name);
+        let names: Vec<String> = closed.chain(over.into_iter().map(|(_, name)| name)).collect();
+        recalled::keep_only(&self.folder, &names);
+    }
+
+    /// From now on `filter`, which was made of the keys of a piece that nothing is put into any
+    /// more, says what it has.
     pub(super) fn know(&self, id: PieceId, filter: Filter) {
+        recalled::keep(&self.folder, &name_of(id), &filter);
+        self.take_in(id, filter);
+    }
+
+    fn take_in(&self, id: PieceId, filter: Filter) {
+        self.change(id, |piece| piece.filter = Arc::new(filter));
+    }
+
+    /// Changes what is known of a piece, and has it fit into memory.
+    fn change(&self, id: PieceId, change: impl FnOnce(&mut Piece)) {
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
         if let Some(piece) = all.iter_mut().find(|piece| piece.id() == id) {
-            piece.filter = Arc::new(filter);
+            change(piece);
             finish_seen(&all);
             self.fit_filters(&mut all);
             *pieces = Arc::new(all);
@@ -301,11 +349,22 @@ impl Tables {
     }
 }
 
+/// Under which name the filter of a piece is kept.
+fn name_of((epoch, part): PieceId) -> String {
+    format!("{epoch}.{part}")
+}
+
+/// And that of tombstones.
+fn name_of_stones(epoch: i64) -> String {
+    format!("tombstones-{epoch}")
+}
+
 /// What several pieces have seen together is known when all of them have all their keys in it.
 fn finish_seen(pieces: &[Piece]) {
     for these in pieces.chunk_by(|one, two| Arc::ptr_eq(&one.seen, &two.seen)) {
         let is_same = |one: &&Piece| these.iter().any(|two| Arc::ptr_eq(&one.seen, &two.seen));
-        if pieces.iter().filter(is_same).all(|piece| piece.filter.is_complete()) {
+        let knows = |piece: &Piece| piece.filter.is_complete() && !piece.filter.is_recalled();
+        if pieces.iter().filter(is_same).all(knows) {
             these.iter().for_each(|piece| piece.seen.finish());
         }
     }

@@ -6,8 +6,9 @@
 //! a piece will have is not known for sure. When nothing is put into the piece any more, it is made
 //! anew from the keys, as a [`Ribbon`]: 13.5 bits a key, so that one of 4,096 seems to be there, and
 //! a bit of these can be given back at any time, for twice as many. Several pieces have one before
-//! theirs ([`Seen`]). None is stored: for what the tables have at the start they are made again in
-//! the background, and as long as one does not know all keys the engine is asked.
+//! theirs ([`Seen`]). Of what is not put into any more they are stored
+//! ([`recalled`](super::recalled)); else they are made again in the background for what the tables
+//! have at the start, and as long as one does not know all keys the engine is asked.
 //!
 //! What always holds: a key that was put in is never excluded, whichever of both it was put into.
 
@@ -47,6 +48,7 @@ pub(crate) struct Filter {
     closed: Vec<Ribbon>,
     is_complete: AtomicBool,
     is_forgotten: bool,
+    is_recalled: AtomicBool,
 }
 
 struct Layer {
@@ -72,6 +74,7 @@ impl Filter {
             closed: Vec::new(),
             is_complete: AtomicBool::new(false),
             is_forgotten: false,
+            is_recalled: AtomicBool::new(false),
         }
     }
 
@@ -83,6 +86,26 @@ impl Filter {
     /// One that knows all keys, which are in `parts` by [`part_of`].
     pub(crate) fn closed(parts: Vec<Ribbon>) -> Self {
         Self { closed: parts, ..Self::complete(0) }
+    }
+
+    /// This one, of which nobody has told the [`Seen`] of its piece which keys it has.
+    pub(crate) fn recalled(self) -> Self {
+        Self { is_recalled: AtomicBool::new(true), ..self }
+    }
+
+    /// Whether it is such a one.
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.is_recalled.load(Ordering::Acquire)
+    }
+
+    /// From now on the [`Seen`] of its piece has its keys.
+    pub(crate) fn tell(&self) {
+        self.is_recalled.store(false, Ordering::Release);
+    }
+
+    /// What it was closed with.
+    pub(super) fn ribbons(&self) -> &[Ribbon] {
+        &self.closed
     }
 
     /// Whether it does not know all keys and is to learn them.
@@ -104,7 +127,8 @@ impl Filter {
 
     /// The same keys with a column less.
     pub(crate) fn narrower(&self) -> Self {
-        Self::closed(self.closed.iter().map(Ribbon::narrower).collect())
+        let closed = self.closed.iter().map(Ribbon::narrower).collect();
+        Self { is_recalled: AtomicBool::new(self.is_recalled()), ..Self::closed(closed) }
     }
 
     /// From now on it knows all keys.
@@ -166,7 +190,9 @@ impl Filter {
 /// one place is much faster than at one for each of them. Of a hundred keys that no piece has some
 /// four seem to be in one of them.
 pub(crate) struct Seen {
-    layer: Layer,
+    /// Made when the first key is put in: until then others have the memory.
+    layer: OnceLock<Layer>,
+    keys_max: usize,
     is_complete: AtomicBool,
 }
 
@@ -180,8 +206,8 @@ impl Seen {
 
     /// One that does not know the keys that are there, of which there will be about `keys`.
     pub(crate) fn unknowing(keys: usize) -> Self {
-        let layer = Layer::new(keys.max(1), SEEN_BITS_PER_KEY);
-        Self { layer, is_complete: AtomicBool::new(false) }
+        let is_complete = AtomicBool::new(false);
+        Self { layer: OnceLock::new(), keys_max: keys.max(1), is_complete }
     }
 
     /// From now on it knows all keys.
@@ -191,22 +217,26 @@ impl Seen {
 
     /// Takes keys in, by their hashes; one that it has takes no room.
     pub(crate) fn insert(&self, hashes: impl Iterator<Item = u64>) {
-        hashes.for_each(|hash| self.layer.insert(hash));
+        for hash in hashes {
+            let layer = || Layer::new(self.keys_max, SEEN_BITS_PER_KEY);
+            self.layer.get_or_init(layer).insert(hash);
+        }
     }
 
     /// Whether a key with this hash may be there.
     pub(crate) fn may_have(&self, hash: u64) -> bool {
-        !self.is_complete.load(Ordering::Acquire) || self.layer.may_have(hash)
+        !self.is_complete.load(Ordering::Acquire)
+            || self.layer.get().is_some_and(|layer| layer.may_have(hash))
     }
 
     /// What it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.layer.blocks.as_slice())
+        self.layer.get().map_or(0, |layer| size_of_val(layer.blocks.as_slice()))
     }
 
-    /// For how many keys it was made.
+    /// For how many keys it is.
     pub(crate) fn keys_max(&self) -> usize {
-        self.layer.keys_max
+        self.keys_max
     }
 }
 

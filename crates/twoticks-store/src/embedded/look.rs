@@ -64,12 +64,13 @@ pub(crate) fn accepted(
         if is_imported {
             continue;
         }
-        if work.accepted >= look.until.plus(TURNED_BACK_MAX) {
+        if work.accepted >= look.tail.plus(TURNED_BACK_MAX) {
             break;
         }
+        let is_tail = work.accepted >= look.until;
         seen += usize::from(work.accepted >= look.from);
         if seen > LOOKED_ENTRIES_MAX {
-            found.is_whole = false;
+            found.is_whole = is_tail;
             break;
         }
         if !look.wants(work.accepted, work.channel.as_ref(), &work.events) {
@@ -78,7 +79,7 @@ pub(crate) fn accepted(
         let entry = entry::decode(keys, folder, position, &payload)?;
         bytes += entry.batch.body.len();
         if bytes > LOOKED_BYTES_MAX {
-            found.is_whole = false;
+            found.is_whole = is_tail;
             break;
         }
         found.entries.push(entry);

@@ -15,6 +15,7 @@ use twoticks_core::RULES_VERSION;
 use crate::embedded::fold::{Note, Shared};
 use crate::embedded::memory::Memory;
 use crate::embedded::refold::refold;
+use crate::embedded::roll::Roll;
 use crate::embedded::tables::{self, Meta, Slot, Tables};
 use crate::embedded::young::Young;
 use crate::entry;
@@ -146,9 +147,11 @@ fn open(ledger: &Path, keys: &Keys, memory: &Memory) -> Result<(Tables, Meta), E
     Ok((tables, meta))
 }
 
-/// A table that has lost the file that says what is in it: the engine would take it for an empty
-/// one.
+/// A table that has lost the file that says what is in it: the engine would let go of it. Where it
+/// is known which tables there have to be ([`Roll`]), only the one that says so to the engine: of
+/// others there may be halves, of one that was being made or removed.
 fn headless(ledger: &Path) -> Result<Option<PathBuf>, Error> {
+    let is_known = Roll::of(ledger).read()?.is_some();
     let looking = |error| Error::io("looking at the ledger's tables", error);
     let folders = match std::fs::read_dir(ledger.join("keyspaces")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -156,7 +159,8 @@ fn headless(ledger: &Path) -> Result<Option<PathBuf>, Error> {
     };
     for folder in folders {
         let folder = folder.map_err(looking)?.path();
-        if folder.is_dir() && !folder.join("current").exists() {
+        let matters = !is_known || folder.ends_with("0");
+        if matters && folder.is_dir() && !folder.join("current").exists() {
             return Ok(Some(folder));
         }
     }

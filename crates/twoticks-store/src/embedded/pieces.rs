@@ -195,6 +195,7 @@ impl Tables {
             return Ok(piece.clone());
         }
         let piece = Piece::open(&self.db, self.memory.unwritten, id).map_err(engine_error)?;
+        self.enrol()?;
         let mut pieces = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::clone(&pieces);
         // In a large ledger all pieces of a span but the last are full.
@@ -246,9 +247,15 @@ impl Tables {
             self.db.keyspace(&name, KeyspaceCreateOptions::default).map_err(engine_error)
         };
         self.note_dropping()?;
+        let roll = self.roll.lock().unwrap_or_else(PoisonError::into_inner);
         open(guards.iter().max().map_or(0, |last| last + 1))?;
         let old = guards.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        for keyspace in keyspaces.iter().copied().chain(&old) {
+        let gone: Vec<&Keyspace> = keyspaces.iter().copied().chain(&old).collect();
+        let stays = |name: &&str| gone.iter().all(|gone| **gone.name() != **name);
+        let names = self.db.list_keyspace_names();
+        let names = names.iter().map(|name| &**name).filter(stays).map(str::to_owned);
+        roll.write(&names.collect())?;
+        for keyspace in gone {
             self.db.delete_keyspace(keyspace.clone()).map_err(engine_error)?;
         }
         Ok(())
@@ -265,6 +272,7 @@ impl Tables {
             return Ok(found.clone());
         }
         let made = Tombstones::open(&self.db, epoch, Filter::complete(0)).map_err(engine_error)?;
+        self.enrol()?;
         let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
         let mut all = tombstones.to_vec();
         all.push(made.clone());

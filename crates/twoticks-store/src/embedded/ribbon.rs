@@ -58,6 +58,18 @@ impl Ribbon {
         })
     }
 
+    /// Its words, how many columns they are of, and below which position equations begin.
+    pub(super) fn raw(&self) -> (&[u64], usize, usize) {
+        (&self.words, self.columns, self.starts)
+    }
+
+    /// What [`Ribbon::raw`] gave; `None` if it cannot have been that.
+    pub(super) fn from_raw(words: Vec<u64>, columns: usize, starts: usize) -> Option<Self> {
+        let blocks = starts.checked_add(WIDTH - 1)?.div_ceil(WIDTH);
+        let is_fit = starts > 0 && blocks.checked_add(1)?.checked_mul(columns)? == words.len();
+        is_fit.then_some(Self { words, columns, starts })
+    }
+
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }

@@ -26,6 +26,7 @@ use crate::digest::Table;
 use crate::embedded::filter::{Filter, Seen};
 use crate::embedded::memory::Memory;
 use crate::embedded::pieces::{Piece, Pieces};
+use crate::embedded::roll::Roll;
 use crate::embedded::tombstones::{self, Fingerprint, Tombstones};
 use crate::embedded::young::Overlay;
 use crate::error::Error;
@@ -63,6 +64,9 @@ pub(crate) struct Tables {
     pub(crate) groups: Keyspace,
     pub(crate) dead: Keyspace,
     pub(super) meta: Keyspace,
+    pub(super) folder: PathBuf,
+    /// Which tables there are; held while one is made or let go of.
+    pub(super) roll: Mutex<Roll>,
     /// Where the tables were when something was dropped from them; see [`Tables::note_dropping`].
     pub(super) dropped: Keyspace,
     /// Tables that are opened again are others: what was read of the old ones goes no further.
@@ -91,12 +95,17 @@ impl Tables {
         {
             std::fs::remove_dir_all(folder).map_err(anew)?;
         }
+        let named = Roll::of(folder).read()?.unwrap_or_default();
         let open = || {
             let db = Database::builder(folder)
                 .cache_size(memory.blocks)
                 .max_journaling_size(ENGINE_JOURNAL_BYTES)
                 .worker_threads(ENGINE_THREADS)
                 .open()?;
+            let is_missing = |name: &&String| !db.keyspace_exists(name);
+            if let Some(missing) = named.iter().find(is_missing) {
+                return Ok(Err(missing.clone()));
+            }
             let keyspace = |name| db.keyspace(name, || gathering(memory.unwritten));
             let (mut pieces, mut tombstones) = (Vec::new(), Vec::new());
             for name in db.list_keyspace_names() {
@@ -118,8 +127,10 @@ impl Tables {
                 }
             }
             tombstones.sort_unstable_by_key(|tombstones| Reverse(tombstones.epoch));
-            Ok(Self {
+            Ok(Ok(Self {
                 pieces: RwLock::new(Arc::new(pieces)),
+                folder: folder.to_owned(),
+                roll: Mutex::new(Roll::of(folder)),
                 committing: Mutex::default(),
                 memory: *memory,
                 tombstones: RwLock::new(tombstones.into()),
@@ -132,7 +143,7 @@ impl Tables {
                 dropped: keyspace("dropped")?,
                 opened: Arc::default(),
                 db,
-            })
+            }))
         };
         // The engine's thread stands back as the one does that starts it.
         let opened = std::thread::scope(|scope| {
@@ -143,7 +154,22 @@ impl Tables {
             opening.join()
         });
         let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        opened.map_err(|error| open_error(error, folder))
+        let opened = opened.map_err(|error| open_error(error, folder))?;
+        let tables = opened.map_err(|name| Error::Corrupt {
+            what: format!("the table `{name}` is missing in it"),
+            place: folder.to_owned(),
+            remedy: REMEDY,
+        })?;
+        tables.enrol()?;
+        tables.recall();
+        Ok(tables)
+    }
+
+    /// Notes which tables there are, after one was made.
+    pub(super) fn enrol(&self) -> Result<(), Error> {
+        let roll = self.roll.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.db.list_keyspace_names();
+        roll.write(&names.iter().map(ToString::to_string).collect())
     }
 
     /// Reads what the tables say about themselves; fresh ones are told who they are.

@@ -135,6 +135,40 @@ async fn tables_that_do_not_open_are_set_aside_and_made_again() {
 }
 
 #[tokio::test]
+async fn a_table_that_was_being_made_or_removed_is_nothing() {
+    let (folder, before) = filled().await;
+    let tables = folder.path().join("ledger/keyspaces");
+    // As a process leaves them that is killed there.
+    fs::create_dir_all(tables.join("98/tables")).unwrap();
+    fs::create_dir_all(tables.join("99/tables")).unwrap();
+    fs::copy(tables.join("1/v0"), tables.join("99/v0")).unwrap();
+    fs::write(tables.join("99/.tmpr1UBiZ"), b"current").unwrap();
+    assert_eq!(digest(&folder).await, before);
+    assert!(!folder.path().join("ledger.damaged").exists());
+    assert!(!tables.join("98").exists() && !tables.join("99").exists());
+}
+
+#[tokio::test]
+async fn a_table_that_has_lost_what_is_in_it_has_all_made_again() {
+    let (folder, before) = filled().await;
+    let names = fs::read_dir(folder.path().join("ledger/keyspaces")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.len() > 7, "{names:?}");
+    for name in names {
+        let ledger = folder.path().join("ledger");
+        fs::remove_file(ledger.join("keyspaces").join(&name).join("current")).unwrap();
+        assert_eq!(digest(&folder).await, before, "{name:?}");
+        fs::remove_dir_all(folder.path().join("ledger.damaged")).unwrap();
+    }
+    // Also where it is not known which tables there have to be.
+    let ledger = folder.path().join("ledger");
+    fs::remove_file(ledger.join("tables")).unwrap();
+    fs::remove_file(ledger.join("keyspaces/1/current")).unwrap();
+    assert_eq!(digest(&folder).await, before);
+    assert!(folder.path().join("ledger.damaged").exists());
+}
+
+#[tokio::test]
 async fn a_ledger_made_by_other_counting_rules_is_made_again() {
     let (folder, before) = filled().await;
     let ledger = folder.path().join("ledger");

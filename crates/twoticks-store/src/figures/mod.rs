@@ -151,7 +151,7 @@ pub struct PriceFigures {
 pub struct Standing {
     /// When it was tried last.
     pub tried: Time,
-    /// When everything was read to its end last.
+    /// When the last round began that came to its end: all that is asked for was asked for since.
     pub read: Option<Time>,
     /// How many times in a row it has failed since.
     pub failures: u32,
@@ -161,12 +161,41 @@ pub struct Standing {
     pub is_unsupported: bool,
     /// The account's currency, in which costs are.
     pub currency: Option<Text>,
-    /// The template behind which the next run begins, as one run does not have to reach them all.
-    pub after: Option<Text>,
-    /// Templates that Meta says it does not know; at most [`UNKNOWN_MAX`].
+    /// The round that is under way, as one run does not have to reach everything.
+    pub round: Option<Round>,
+    /// Templates that Meta says it does not know; at most [`UNKNOWN_MAX`]. The first ones are asked
+    /// for again first.
     pub unknown: Vec<Text>,
     /// What was wrong, in plain words.
     pub problems: Vec<Text>,
+}
+
+/// Once through all that is asked for, in as many runs as it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// When it began.
+    pub begun: Time,
+    /// The first day that all of its runs ask for.
+    pub first: Day,
+    /// The last day that all of its runs ask for.
+    pub last: Day,
+    /// The last question that was put.
+    pub after: Option<Question>,
+    /// A question has to be put again for the same days.
+    pub is_cut: bool,
+    /// Of a template that is asked for, figures may have been told that are not kept.
+    pub lacks_templates: bool,
+}
+
+/// What is asked for, in the order in which it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Question {
+    /// The figures of a number.
+    Number(PhoneNumber),
+    /// Those of prices.
+    Prices,
+    /// Those of a template, by Meta's id.
+    Template(Text),
 }
 
 impl Day {
@@ -318,11 +347,12 @@ impl Figures {
         .await
     }
 
-    /// Takes in what was told, and lets go of what is older than [`KEPT_DAYS`] on `today`. On disk
-    /// when it returns.
+    /// Takes in what was told, and lets go of what is older than [`KEPT_DAYS`] on `today`, of whatever
+    /// account the channel was connected with. On disk when it returns.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] beyond [`ROWS_MAX`]; what was kept before still is.
+    /// [`Error::TooLarge`] beyond [`ROWS_MAX`]; what was kept before still is, and the files that
+    /// have no part in it are merged.
     pub async fn merge(&self, account: &Account, told: Days, today: Day) -> Result<(), Error> {
         let (figures, account) = (self.clone(), account.clone());
         blocking(move || {
@@ -332,24 +362,13 @@ impl Figures {
             for (day, figures) in told.into_iter().filter(|(day, _)| *day >= oldest) {
                 periods.entry(day.period()).or_default().insert(day, figures);
             }
+            let mut merged = Ok(());
             for (period, told) in periods {
-                let mut kept = figures.place.read(&account, period)?;
-                for (day, told) in told {
-                    kept.entry(day).or_default().merge(told);
-                }
-                let rows: usize = kept.values().map(OfDay::rows).sum();
-                if rows > ROWS_MAX {
-                    let what = "rows of Meta's figures in 32 days";
-                    return Err(Error::TooLarge { what, found: rows, limit: ROWS_MAX });
-                }
-                figures.place.write(&account, period, kept)?;
+                // One that cannot be kept keeps nothing from the others; it says so when they are.
+                merged = merged.and(figures.place.merge(&account, period, told));
             }
-            for period in figures.place.periods(&account)? {
-                if period < oldest.period() {
-                    figures.place.remove(&account, period)?;
-                }
-            }
-            Ok(())
+            figures.place.prune(&account.channel, oldest.period())?;
+            merged
         })
         .await
     }
@@ -401,8 +420,7 @@ impl Figures {
             match &figures.place {
                 Place::Memory(all) => lock(all).retain(|known, _| known.channel != channel),
                 Place::Folder(folder) => {
-                    let folder = folder.join(FOLDER).join(named(channel.as_str()));
-                    match std::fs::remove_dir_all(folder) {
+                    match std::fs::remove_dir_all(of_channel(folder, &channel)) {
                         Err(error) if error.kind() != ErrorKind::NotFound => {
                             return Err(Error::io("removing Meta's figures", error));
                         }
@@ -446,8 +464,17 @@ fn named(text: &str) -> String {
     hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn of_channel(folder: &Path, channel: &ChannelId) -> PathBuf {
+    folder.join(FOLDER).join(named(channel.as_str()))
+}
+
 fn of_account(folder: &Path, Account { channel, waba_id }: &Account) -> PathBuf {
-    folder.join(FOLDER).join(named(channel.as_str())).join(named(waba_id.as_str()))
+    of_channel(folder, channel).join(named(waba_id.as_str()))
+}
+
+/// Whose days are in a file of this name.
+fn period_of(name: &str) -> Option<i64> {
+    name.strip_suffix(DAYS)?.parse().ok()
 }
 
 impl Place {
@@ -462,7 +489,20 @@ impl Place {
             Self::Folder(folder) => of_account(folder, account),
         };
         let names = stored::names(&folder)?;
-        Ok(names.iter().filter_map(|name| name.strip_suffix(DAYS)?.parse().ok()).collect())
+        Ok(names.iter().filter_map(|name| period_of(name)).collect())
+    }
+
+    fn merge(&self, account: &Account, period: i64, told: Days) -> Result<(), Error> {
+        let mut kept = self.read(account, period)?;
+        for (day, told) in told {
+            kept.entry(day).or_default().merge(told);
+        }
+        let rows: usize = kept.values().map(OfDay::rows).sum();
+        if rows > ROWS_MAX {
+            let what = "rows of Meta's figures in 32 days";
+            return Err(Error::TooLarge { what, found: rows, limit: ROWS_MAX });
+        }
+        self.write(account, period, kept)
     }
 
     fn read(&self, account: &Account, period: i64) -> Result<Days, Error> {
@@ -491,17 +531,24 @@ impl Place {
         }
     }
 
-    fn remove(&self, account: &Account, period: i64) -> Result<(), Error> {
-        match self {
+    /// Lets go of the periods of a channel before `oldest`.
+    fn prune(&self, channel: &ChannelId, oldest: i64) -> Result<(), Error> {
+        let folder = match self {
             Self::Memory(all) => {
-                lock(all).entry(account.clone()).or_default().days.remove(&period);
-                Ok(())
+                for (_, known) in lock(all).iter_mut().filter(|(it, _)| it.channel == *channel) {
+                    known.days.retain(|period, _| *period >= oldest);
+                }
+                return Ok(());
             }
-            Self::Folder(folder) => {
-                let path = of_account(folder, account).join(format!("{period}{DAYS}"));
-                std::fs::remove_file(path)
-                    .map_err(|error| Error::io("removing old figures of Meta's", error))
+            Self::Folder(folder) => of_channel(folder, channel),
+        };
+        for path in stored::files(&folder, ".")? {
+            let period = path.rsplit('/').next().and_then(period_of);
+            if period.is_some_and(|period| period < oldest) {
+                std::fs::remove_file(folder.join(path))
+                    .map_err(|error| Error::io("removing old figures of Meta's", error))?;
             }
         }
+        Ok(())
     }
 }

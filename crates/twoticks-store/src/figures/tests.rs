@@ -115,8 +115,16 @@ async fn days_are_kept_for_four_hundred_days() {
         let later = Day((Day(oldest).period() + 1) * PERIOD_DAYS + KEPT_DAYS);
         figures.merge(&one, told(later.0, sent(4)), Day(later.0 - 1)).await.unwrap();
         assert_eq!(figures.days(&one, Day(0), later).await.unwrap().len(), 3);
+        // Those of an account that it was connected with before go as well, and nobody else's.
+        let others = [account("cams-1", "42"), account("cams-2", "41")];
+        for other in &others {
+            figures.merge(other, told(oldest, sent(5)), TODAY).await.unwrap();
+        }
         figures.merge(&one, told(later.0, sent(4)), later).await.unwrap();
         assert_eq!(figures.days(&one, Day(0), later).await.unwrap().len(), 2);
+        for (other, left) in others.iter().zip([0, 1]) {
+            assert_eq!(figures.days(other, Day(0), later).await.unwrap().len(), left);
+        }
     }
 }
 
@@ -175,7 +183,32 @@ async fn a_damaged_file_is_named_and_a_newer_one_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_of_version_one_is_read_for_ever() {
+async fn a_damaged_file_keeps_nothing_from_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let figures = Figures::in_folder(folder.path());
+    let one = account("cams-1", "41");
+    let periods = [TODAY.0 - 2 * PERIOD_DAYS, TODAY.0 - PERIOD_DAYS, TODAY.0];
+    let days = |count| periods.iter().flat_map(|day| told(*day, sent(count))).collect::<Days>();
+    let too_old = told(TODAY.0 - KEPT_DAYS - PERIOD_DAYS, sent(1));
+    figures.merge(&one, too_old, Day(0)).await.unwrap();
+    figures.merge(&one, days(1), Day(0)).await.unwrap();
+    let middle = format!("/{}{DAYS}", Day(periods[1]).period());
+    let files = figures.files().await.unwrap();
+    let path = folder.path().join(files.iter().find(|file| file.ends_with(&middle)).unwrap());
+    std::fs::write(&path, [1]).unwrap();
+    let merged = figures.merge(&one, days(2), TODAY).await;
+    assert!(matches!(&merged, Err(Error::Corrupt { place, .. }) if *place == path), "{merged:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), [1]);
+    for day in [periods[0], periods[2]] {
+        let kept = figures.days(&one, Day(day), Day(day)).await.unwrap();
+        assert_eq!(kept, told(day, sent(2)));
+    }
+    // What is too old has gone all the same.
+    assert_eq!(figures.files().await.unwrap().len(), periods.len());
+}
+
+#[tokio::test]
+async fn files_of_every_version_are_read_for_ever() {
     let days = Days::from([(
         Day(3),
         OfDay {
@@ -207,25 +240,37 @@ async fn a_file_of_version_one_is_read_for_ever() {
         insights: Some(true),
         is_unsupported: false,
         currency: Some(text("USD")),
-        after: Some(text("1")),
+        round: Some(Round {
+            begun: Time(17),
+            first: Day(18),
+            last: Day(19),
+            after: Some(Question::Template(text("1"))),
+            is_cut: true,
+            lacks_templates: false,
+        }),
         unknown: vec![text("2")],
         problems: vec![text("x")],
     };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex(&stored::encode(&days)), DAYS_V1);
-    assert_eq!(hex(&stored::encode(&standing)), STANDING_V1);
+    assert_eq!(hex(&stored::encode(&standing)), STANDING_V2);
     let bytes = |hex: &str| -> Vec<u8> {
         let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
         pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
     };
     let path = Path::new("a file");
     assert_eq!(stored::decode::<Days>(path, &bytes(DAYS_V1)).unwrap(), days);
-    assert_eq!(stored::decode::<Standing>(path, &bytes(STANDING_V1)).unwrap(), standing);
+    assert_eq!(stored::decode::<Standing>(path, &bytes(STANDING_V2)).unwrap(), standing);
+    // What was begun then begins anew.
+    let before = Standing { round: None, ..standing };
+    assert_eq!(stored::decode::<Standing>(path, &bytes(STANDING_V1)).unwrap(), before);
 }
 
 const DAYS_V1: &str = "01aa42eb93954f131d010601013109636c6f75645f6170690104000001010a75726c5f627574746f\
     6e0453686f7005010c0d011012010534393135310a0b181801094d41524b4554494e470752454755\
     4c4152010d0000";
+const STANDING_V2: &str =
+    "02e99d4a541a848c1d1c011e10010100010355534401222426010201310100010132010178";
 const STANDING_V1: &str = "01191692dd2f781b971c011e100101000103555344010131010132010178";
 
 fn any_day() -> impl Strategy<Value = OfDay> {

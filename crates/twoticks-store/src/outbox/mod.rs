@@ -1,7 +1,7 @@
 //! Sends that wait: which recipients of which groups are still to be handed to the carrier.
 //!
 //! What is to be said to whom is in the ledger's journal, under the group; here is only how far
-//! each group is, in a journal of its own ([`crate::journal`]), so that it is small and read whole
+//! each group is, in a journal of its own (`steps`), so that it is small and read whole
 //! at a start. A recipient waits, is begun, and ends. What always holds: a recipient is begun on
 //! disk before the carrier hears of it, so that after a crash it is known whose outcome is not;
 //! one that has ended never begins again; what has ended for all is trimmed. To add a step, add a
@@ -12,14 +12,15 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use serde::{Deserialize, Serialize};
 use twoticks_core::clock::Time;
 use twoticks_core::ids::ChannelId;
 
 use crate::error::Error;
-use crate::journal::{Journal, Limits, Position};
+use crate::journal::Position;
+use crate::steps::{Folded, Steps};
 
 /// The folder in a data folder.
 pub const FOLDER: &str = "outbox";
@@ -29,10 +30,6 @@ pub const GROUP_RECIPIENTS_MAX: usize = 1_000;
 pub const WAITING_MAX: usize = if cfg!(test) { 40 } else { 100_000 };
 /// The most that wait of one channel, so that one whose connection is broken leaves room for others.
 pub const CHANNEL_WAITING_MAX: usize = if cfg!(test) { 30 } else { 20_000 };
-/// How long a file of the outbox becomes before the next one begins, in bytes.
-const SEGMENT_BYTES: u64 = if cfg!(test) { 512 } else { 1 << 20 };
-/// What a record begins with.
-const VERSION: u8 = 1;
 
 /// The recipients of a group, by their places in it.
 pub type Places = Vec<u32>;
@@ -100,63 +97,84 @@ pub struct Waiting {
     pub begun: Places,
 }
 
+#[derive(Default)]
+struct Groups(BTreeMap<Key, Group>);
+
+impl Folded for Groups {
+    type Step = Record;
+    const VERSION: u8 = 1;
+    const SEGMENT_BYTES: u64 = if cfg!(test) { 512 } else { 1 << 20 };
+    const REMEDY: &'static str =
+        "sends that wait are lost with it; move the folder away to go on without them";
+
+    /// A step of a group that is over, and so not there any more, concerns nobody.
+    fn take(&mut self, record: Position, step: Record) {
+        let (key, places, stage) = match step {
+            Record::Queued { channel, group, recipients, at } => {
+                let stages = vec![Stage::Waiting; usize::try_from(recipients).unwrap_or_default()];
+                let group = self.0.entry((channel, group));
+                group.or_insert(Group { at, queued: record, stages });
+                return;
+            }
+            Record::Begun { channel, group, places } => ((channel, group), places, Stage::Begun),
+            Record::PutBack { channel, group, places } => {
+                ((channel, group), places, Stage::Waiting)
+            }
+            Record::Ended { channel, group, places } => ((channel, group), places, Stage::Ended),
+        };
+        let Some(group) = self.0.get_mut(&key) else { return };
+        for place in places {
+            let known = usize::try_from(place).ok().and_then(|place| group.stages.get_mut(place));
+            if let Some(known) = known.filter(|known| **known != Stage::Ended) {
+                *known = stage;
+            }
+        }
+        if group.is_over() {
+            self.0.remove(&key);
+        }
+    }
+
+    fn oldest(&self) -> Option<Position> {
+        self.0.values().map(|group| group.queued).min()
+    }
+}
+
 /// Sends that wait.
-pub struct Outbox {
-    /// None: it lives in memory, and what waits is lost with it.
-    journal: Option<Journal<Record>>,
-    groups: Arc<Mutex<Groups>>,
-}
-
-type Groups = BTreeMap<Key, Group>;
-
-fn lock(groups: &Mutex<Groups>) -> MutexGuard<'_, Groups> {
-    groups.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub struct Outbox(Steps<Groups>);
 
 impl Outbox {
     /// One that keeps nothing beyond the process, for tests and demonstrations.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { journal: None, groups: Arc::default() }
+        Self(Steps::in_memory())
     }
 
     /// Opens the outbox in `folder`, which is made if it is not there, and reads all of it. The
     /// caller holds the lock of the data folder. Blocks.
     ///
     /// # Errors
-    /// As [`Journal::open`]; [`Error::Corrupt`], [`Error::NewerVersion`].
+    /// [`Error::Corrupt`], [`Error::NewerVersion`], and what the disk says.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let limits = Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() };
-        let groups = Arc::new(Mutex::new(Groups::new()));
-        // In the order of the journal, and before anybody is answered: what is on disk is known
-        // here, so that its file is not let go of.
-        let taking = Arc::clone(&groups);
-        let deliver = move |position, step| take(&mut lock(&taking), position, step);
-        let journal = Journal::open(folder, limits, Box::new(deliver))?;
-        for record in journal.read(0) {
-            let (position, payload) = record?;
-            take(&mut lock(&groups), position, decode(folder, position, &payload)?);
-        }
-        let outbox = Self { journal: Some(journal), groups };
-        outbox.trim()?;
+        let outbox = Self(Steps::open(folder)?);
+        outbox.0.trim()?;
         Ok(outbox)
     }
 
     fn groups(&self) -> MutexGuard<'_, Groups> {
-        lock(&self.groups)
+        self.0.state()
     }
 
     /// Whether a group waits, or a part of it.
     #[must_use]
     pub fn has(&self, channel: &ChannelId, group: &str) -> bool {
-        self.groups().contains_key(&(channel.clone(), group.to_owned()))
+        self.groups().0.contains_key(&(channel.clone(), group.to_owned()))
     }
 
     /// What has not ended, in the order it was queued in.
     #[must_use]
     pub fn waiting(&self) -> Vec<Waiting> {
         let groups = self.groups();
-        let mut all: Vec<(&Key, &Group)> = groups.iter().collect();
+        let mut all: Vec<(&Key, &Group)> = groups.0.iter().collect();
         all.sort_by_key(|(_, group)| (group.queued, group.at));
         all.into_iter()
             .map(|((channel, name), group)| Waiting {
@@ -172,21 +190,21 @@ impl Outbox {
     /// How many recipients wait or are begun.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups().values().map(Group::open).sum()
+        self.groups().0.values().map(Group::open).sum()
     }
 
     /// How many of a channel do.
     #[must_use]
     pub fn len_of(&self, channel: &ChannelId) -> usize {
         let groups = self.groups();
-        let of = groups.iter().filter(|((known, _), _)| known == channel);
+        let of = groups.0.iter().filter(|((known, _), _)| known == channel);
         of.map(|(_, group)| group.open()).sum()
     }
 
     /// Whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.groups().is_empty()
+        self.groups().0.is_empty()
     }
 
     /// Has `recipients` of a group wait; durable when it returns. What is to be sent to them is in
@@ -194,7 +212,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Busy`] beyond [`WAITING_MAX`] or [`CHANNEL_WAITING_MAX`], [`Error::TooLarge`] beyond
-    /// [`GROUP_RECIPIENTS_MAX`], and as [`Journal::append`]; nobody waits then.
+    /// [`GROUP_RECIPIENTS_MAX`], and what the disk says; nobody waits then.
     pub async fn queue(
         &self,
         channel: &ChannelId,
@@ -222,7 +240,7 @@ impl Outbox {
     /// These are handed to the carrier now; durable when it returns.
     ///
     /// # Errors
-    /// As [`Journal::append`]; they must not be handed over then.
+    /// What the disk says; they must not be handed over then.
     pub async fn begin(
         &self,
         channel: &ChannelId,
@@ -236,7 +254,7 @@ impl Outbox {
     /// The carrier has not taken these: they wait again.
     ///
     /// # Errors
-    /// As [`Journal::append`]; after a crash it is then not known what became of them.
+    /// What the disk says; after a crash it is then not known what became of them.
     pub async fn put_back(
         &self,
         channel: &ChannelId,
@@ -250,92 +268,29 @@ impl Outbox {
     /// What became of these is in the ledger: they are never handed over again.
     ///
     /// # Errors
-    /// As [`Journal::append`]; whoever opens the outbox again asks the ledger.
+    /// What the disk says; whoever opens the outbox again asks the ledger.
     pub async fn end(&self, channel: &ChannelId, group: &str, places: Places) -> Result<(), Error> {
         let (channel, group) = (channel.clone(), group.to_owned());
         self.step(Record::Ended { channel, group, places }).await
     }
 
     async fn step(&self, step: Record) -> Result<(), Error> {
-        let Some(journal) = &self.journal else {
-            take(&mut self.groups(), 0, step);
-            return Ok(());
-        };
         let is_end = matches!(step, Record::Ended { .. });
-        journal.append(encode(&step), step).await?;
+        self.0.take(step).await?;
         if is_end {
-            self.trim()?;
+            self.0.trim()?;
         }
         Ok(())
-    }
-
-    /// Lets go of the files in which everything has ended.
-    fn trim(&self) -> Result<(), Error> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let oldest = self.groups().values().map(|group| group.queued).min();
-        journal.trim(oldest.unwrap_or_else(|| journal.acknowledged() + 1)).map(drop)
     }
 
     /// Returns when the disk has failed for good: no step is taken any more, and the process has
     /// to restart.
     pub async fn failed(&self) -> Error {
-        match &self.journal {
-            Some(journal) => journal.failed().await,
-            None => std::future::pending().await,
-        }
+        self.0.failed().await
     }
 
     /// Takes no step any more. Blocks until those that were taken are on disk.
     pub fn close(&self) {
-        if let Some(journal) = &self.journal {
-            journal.close();
-        }
-    }
-}
-
-/// Takes a step; one of a group that is over, and so not there any more, concerns nobody.
-fn take(groups: &mut Groups, position: Position, step: Record) {
-    let (key, places, stage) = match step {
-        Record::Queued { channel, group, recipients, at } => {
-            let stages = vec![Stage::Waiting; usize::try_from(recipients).unwrap_or_default()];
-            groups.entry((channel, group)).or_insert(Group { at, queued: position, stages });
-            return;
-        }
-        Record::Begun { channel, group, places } => ((channel, group), places, Stage::Begun),
-        Record::PutBack { channel, group, places } => ((channel, group), places, Stage::Waiting),
-        Record::Ended { channel, group, places } => ((channel, group), places, Stage::Ended),
-    };
-    let Some(group) = groups.get_mut(&key) else { return };
-    for place in places {
-        let known = usize::try_from(place).ok().and_then(|place| group.stages.get_mut(place));
-        if let Some(known) = known.filter(|known| **known != Stage::Ended) {
-            *known = stage;
-        }
-    }
-    if group.is_over() {
-        groups.remove(&key);
-    }
-}
-
-fn encode(step: &Record) -> Vec<u8> {
-    postcard::to_extend(step, vec![VERSION]).expect("a step is made of texts and numbers")
-}
-
-fn decode(folder: &Path, position: Position, bytes: &[u8]) -> Result<Record, Error> {
-    let damaged = |what: String| Error::Corrupt {
-        what: format!("record {position}: {what}"),
-        place: folder.to_owned(),
-        remedy: "sends that wait are lost with it; move the folder away to go on without them",
-    };
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            postcard::from_bytes(rest).map_err(|error| damaged(error.to_string()))
-        }
-        Some((found, _)) => Err(Error::NewerVersion {
-            what: format!("record {position} of `{}`", folder.display()),
-            found: u64::from(*found),
-            known: u64::from(VERSION),
-        }),
-        None => Err(damaged("it is empty".to_owned())),
+        self.0.close();
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::steps::decode;
 
 fn channel(id: u8) -> ChannelId {
     ChannelId::new(&format!("cams-{id}")).unwrap()
@@ -153,10 +154,10 @@ async fn limits_hold_at_the_edge() {
 #[test]
 fn what_cannot_be_read_says_where() {
     let folder = Path::new("outbox");
-    let newer = decode(folder, 7, &[VERSION + 1]).err().unwrap().to_string();
+    let newer = decode::<Groups>(folder, 7, &[Groups::VERSION + 1]).err().unwrap().to_string();
     assert!(newer.contains("record 7") && newer.contains("newer"), "{newer}");
-    for bytes in [&[][..], &[VERSION], &[VERSION, 9, 1]] {
-        let why = decode(folder, 7, bytes).err().unwrap().to_string();
+    for bytes in [&[][..], &[Groups::VERSION], &[Groups::VERSION, 9, 1]] {
+        let why = decode::<Groups>(folder, 7, bytes).err().unwrap().to_string();
         assert!(why.contains("record 7"), "{why}");
     }
 }

@@ -6,7 +6,11 @@ use twoticks_core::clock::Time;
 use twoticks_core::message::MessageKey;
 
 async fn look(ledger: &Shared, of: &str, from: Time, until: Time) -> Looked {
-    ledger.accepted(Look { channel: channel(of), from, until }).await.unwrap()
+    look_on(ledger, of, from, until, until).await
+}
+
+async fn look_on(ledger: &Shared, of: &str, from: Time, until: Time, tail: Time) -> Looked {
+    ledger.accepted(Look { channel: channel(of), from, until, tail }).await.unwrap()
 }
 
 pub(super) async fn a_look_finds_what_was_accepted_in_a_span(home: &Home) {
@@ -48,6 +52,16 @@ pub(super) async fn a_look_finds_what_was_accepted_in_a_span(home: &Home) {
         ledger.record(more).await.unwrap();
     }
     assert!(!look(&ledger, "a", later, later.plus(1)).await.is_whole);
+    // What comes behind the span never makes it less than whole.
+    for (from, tail, expected) in [
+        (step(1), step(3), vec![5, 6, 9, 10]),
+        (step(1), later.plus(1), vec![5, 6, 9, 10, 13, 14]),
+        (step(2), later.plus(DAY), vec![9, 10, 13, 14]),
+    ] {
+        let found = look_on(&ledger, "a", from, from.plus(1), tail).await;
+        let positions: Vec<_> = found.entries.iter().map(|entry| entry.position).collect();
+        assert_eq!((found.is_whole, positions), (true, expected), "{from:?} {tail:?}");
+    }
 }
 
 pub(super) async fn messages_are_found_by_their_keys(home: &Home) {

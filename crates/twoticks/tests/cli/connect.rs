@@ -90,6 +90,30 @@ impl Business {
         self.emulated.ready["numbers"][0]["phone_number"].as_str().unwrap().to_owned()
     }
 
+    /// Sends a template to somebody.
+    fn send(&mut self, code: &str) {
+        let number = self.number();
+        let form = [
+            ("ChannelType", "whatsapp"),
+            ("Type", "template"),
+            ("TemplateCode", code),
+            ("Language", "en"),
+            ("From", number.as_str()),
+            ("To", "15550109999"),
+        ];
+        let sent = self.call("SendChatappMessage", &form);
+        assert!(sent["MessageId"].as_str().unwrap().starts_with("wamid."), "{sent}");
+    }
+
+    /// Whether the server has taken a webhook that says that a message was read.
+    fn has_told_read(&self) -> bool {
+        let posted = self.emulated.get("inspect/webhooks?limit=1000");
+        let posted = posted["webhooks"].as_array().unwrap();
+        let mut taken =
+            posted.iter().filter(|it| it["callback"].is_string() && it["status"] == 200);
+        taken.any(|it| it["body"].to_string().contains(r#""status":"read""#))
+    }
+
     fn listed(&self, group: &str) -> Vec<Value> {
         let listed = self.place.ask(&["message", "list", "--group", group]);
         listed.as_array().unwrap().clone()
@@ -112,17 +136,7 @@ fn from_init_to_a_metric_with_whatsapp_connected() {
     business.emulated.post("config?outcome=read", "");
     let templates = business.call("ListChatappTemplate", &[]);
     let code = templates["ListTemplate"][0]["TemplateCode"].as_str().unwrap().to_owned();
-    let number = business.number();
-    let form = [
-        ("ChannelType", "whatsapp"),
-        ("Type", "template"),
-        ("TemplateCode", code.as_str()),
-        ("Language", "en"),
-        ("From", number.as_str()),
-        ("To", "15550109999"),
-    ];
-    let sent = business.call("SendChatappMessage", &form);
-    assert!(sent["MessageId"].as_str().unwrap().starts_with("wamid."), "{sent}");
+    business.send(&code);
     // A template that is made here is reviewed there, and a webhook tells what came of it.
     let components = r#"[{"Type": "BODY", "Text": "Hello $(name)"}]"#;
     let made = business.call(
@@ -144,15 +158,8 @@ fn from_init_to_a_metric_with_whatsapp_connected() {
         known.is_some_and(|known| known["status"] != "PENDING")
     };
     // The statuses are posted beside the review, in no order.
-    let told_read = || {
-        let posted = business.emulated.get("inspect/webhooks?limit=1000");
-        let posted = posted["webhooks"].as_array().unwrap();
-        let mut taken =
-            posted.iter().filter(|it| it["callback"].is_string() && it["status"] == 200);
-        taken.any(|it| it["body"].to_string().contains(r#""status":"read""#))
-    };
     let mut asked = 0;
-    while !(reviewed() && told_read()) {
+    while !(reviewed() && business.has_told_read()) {
         asked += 1;
         assert!(asked < 100, "it is still under review, or the reading is not told");
     }
@@ -230,30 +237,13 @@ fn a_link_is_wrapped_sent_opened_and_shown_as_clicked() {
         asked += 1;
         assert!(asked < 100, "it is still under review");
     }
-    let number = business.number();
-    let form = [
-        ("ChannelType", "whatsapp"),
-        ("Type", "template"),
-        ("TemplateCode", code.as_str()),
-        ("Language", "en"),
-        ("From", number.as_str()),
-        ("To", "15550109999"),
-    ];
-    let sent = business.call("SendChatappMessage", &form);
-    assert!(sent["MessageId"].as_str().unwrap().starts_with("wamid."), "{sent}");
+    business.send(&code);
     let sends = business.emulated.get("inspect/sends?limit=1000");
     let url = sends["sends"][0]["parameters"]["Addresses"][0].as_str();
     let url = url.unwrap_or_else(|| panic!("{sends}")).to_owned();
     // The message says that it was sent before its click is one of a message after the opt-in.
-    let told_sent = || {
-        let posted = business.emulated.get("inspect/webhooks?limit=1000");
-        let posted = posted["webhooks"].as_array().unwrap();
-        let mut taken =
-            posted.iter().filter(|it| it["callback"].is_string() && it["status"] == 200);
-        taken.any(|it| it["body"].to_string().contains(r#""status":"read""#))
-    };
     business.emulated.post("clock?advance=12h", "");
-    while !told_sent() {}
+    while !business.has_told_read() {}
     for _ in 0..2 {
         assert_eq!(open(business.ready(), &url), "https://shop.example/spring");
     }

@@ -11,8 +11,8 @@
 mod run;
 mod told;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use twoticks_core::clock::{SECOND, Time};
 use twoticks_core::ids::{ChannelId, Text};
-use twoticks_store::directory::PROBLEMS_MAX;
 use twoticks_store::directory::model::{Channel, Connection};
+use twoticks_store::directory::{Change, PROBLEMS_MAX};
+use twoticks_store::error::Error;
 use twoticks_store::figures::{Account, Day, Figures, Standing};
 use twoticks_wire::graph::analytics;
 
@@ -48,11 +49,20 @@ pub struct Reader {
     figures: Figures,
     /// By channel, so that two runs of one do not ask for the same at the same time.
     runs: Mutex<HashMap<ChannelId, Arc<tokio::sync::Mutex<()>>>>,
+    /// How accounts stand of which that could not be kept: it says when they are due all the same.
+    unkept: Mutex<BTreeMap<Account, Standing>>,
+    /// Held while figures are kept or a channel is taken away, so that none come back.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 impl Reader {
     pub(crate) fn new(figures: Figures) -> Self {
-        Self { figures, runs: Mutex::default() }
+        Self {
+            figures,
+            runs: Mutex::default(),
+            unkept: Mutex::default(),
+            keeping: tokio::sync::Mutex::default(),
+        }
     }
 
     /// What is kept.
@@ -60,12 +70,36 @@ impl Reader {
         &self.figures
     }
 
+    /// How reading the account's figures stands, kept or not.
+    async fn standing(&self, account: &Account) -> Result<Option<Standing>, Error> {
+        let unkept = lock(&self.unkept).get(account).cloned();
+        match unkept {
+            Some(standing) => Ok(Some(standing)),
+            None => self.figures.standing(account).await,
+        }
+    }
+
+    async fn keep(&self, account: &Account, standing: Standing) -> Result<(), Error> {
+        let kept = self.figures.set_standing(account, standing.clone()).await;
+        let mut unkept = lock(&self.unkept);
+        match kept {
+            Ok(()) => drop(unkept.remove(account)),
+            Err(_) => drop(unkept.insert(account.clone(), standing)),
+        }
+        kept
+    }
+
     fn run_of(&self, channel: &ChannelId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = lock(&self.runs);
         // Nobody waits at those that only this map has.
         runs.retain(|_, run| Arc::strong_count(run) > 1);
         Arc::clone(runs.entry(channel.clone()).or_default())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done in it by a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The account whose figures are those of `channel`; `None` while it is not connected.
@@ -91,38 +125,65 @@ pub(crate) async fn read(
     let snapshot = app.directory.snapshot();
     let known = snapshot.channel(channel);
     let account = known.and_then(|known| account_of(known));
-    let (Some(known), Some(account)) = (known, account) else {
-        return Err(ControlError::Missing {
-            what: "connected channel",
-            name: channel.to_string(),
-            remedy: "`twoticks channel connect` connects one with WhatsApp",
-        });
-    };
+    let (Some(known), Some(account)) = (known, account) else { return Err(missing(channel)) };
     let now = app.clock.now();
-    let before = app.figures.kept().standing(&account).await?.unwrap_or_default();
-    let days = window(now, before.read, first)?;
-    let mut run = Run::new(app, known, account.clone(), before, days);
+    let mut before = app.figures.standing(&account).await?.unwrap_or_default();
+    let days = window(now, &before, first)?;
+    // What was put already was not asked for these days.
+    before.round = before.round.filter(|round| first.is_none_or(|first| first >= round.first));
+    let mut run = Run::new(app, known, account.clone(), before.clone(), (days, now));
     let read = run.all().await;
     let (told, mut standing) = run.finish();
-    standing.tried = now;
+    let _keeping = app.figures.keeping.lock().await;
+    let snapshot = app.directory.snapshot();
+    let is_there = |channel: &Arc<Channel>| channel.waba_id.as_ref() == Some(&account.waba_id);
+    if !snapshot.channel(channel).is_some_and(is_there) {
+        return Err(missing(channel));
+    }
     let kept = app.figures.kept().merge(&account, told, Day::of(now)).await;
     let problem = match (read, kept) {
-        (Ok(()), Ok(())) => None,
-        (Err(why), _) => Some(why),
-        (Ok(()), Err(why)) => Some(why.to_string()),
+        (read, Ok(())) => read.err(),
+        (read, Err(why)) => {
+            // It has to be asked for again.
+            standing = Standing { problems: Vec::new(), ..before };
+            Some(read.err().unwrap_or_else(|| why.to_string()))
+        }
     };
+    standing.tried = now;
     match &problem {
-        None => (standing.read, standing.failures) = (Some(now), 0),
+        None => standing.failures = 0,
         Some(why) => {
             standing.failures = standing.failures.saturating_add(1);
             standing.problems.push(Text::lossy(why));
         }
     }
-    app.figures.kept().set_standing(&account, standing.clone()).await?;
+    // First: on a full disk it is all that anybody sees.
     tell(app, known, problem.as_deref()).await;
+    app.figures.keep(&account, standing.clone()).await?;
     match problem {
         None => Ok(standing),
         Some(why) => Err(ControlError::Figures(why)),
+    }
+}
+
+/// Takes a channel away, and what was read for it: whoever has a channel of that name next has
+/// nothing to do with it. A run that is under way keeps nothing afterwards.
+///
+/// # Errors
+/// Those of the directory and of the figures.
+pub(crate) async fn remove(app: &App, channel: &ChannelId) -> Result<(), ControlError> {
+    let _keeping = app.figures.keeping.lock().await;
+    app.directory.change(vec![Change::RemoveChannel(channel.clone())]).await?;
+    lock(&app.figures.unkept).retain(|account, _| account.channel != *channel);
+    app.figures.kept().forget(channel).await?;
+    Ok(())
+}
+
+fn missing(channel: &ChannelId) -> ControlError {
+    ControlError::Missing {
+        what: "connected channel",
+        name: channel.to_string(),
+        remedy: "`twoticks channel connect` connects one with WhatsApp",
     }
 }
 
@@ -134,26 +195,25 @@ async fn tell(app: &App, channel: &Channel, problem: Option<&str>) {
     }
     let Some(known) = &channel.connection else { return };
     let note = |connection: &mut Connection| {
-        connection.problems.retain(|known| !known.as_str().starts_with(PROBLEM));
-        connection.problems.extend(problem.map(|why| Text::lossy(&format!("{PROBLEM}: {why}"))));
-        connection.problems.truncate(PROBLEMS_MAX);
+        connection.told.retain(|known| !known.as_str().starts_with(PROBLEM));
+        connection.told.extend(problem.map(|why| Text::lossy(&format!("{PROBLEM}: {why}"))));
+        connection.told.truncate(PROBLEMS_MAX);
     };
     connect::change(app, &channel.id, &known.access_token, note).await;
 }
 
-/// The days to ask for: all that are told the first time, then those that may still change, and
-/// those since the last run.
+/// The days to ask for: all that are told the first time, then those that may still change, those
+/// since the last round that came to its end, and those of the one that is under way.
 fn window(
     now: Time,
-    last: Option<Time>,
+    Standing { read, round, .. }: &Standing,
     first: Option<Day>,
 ) -> Result<analytics::Days, ControlError> {
     let oldest = analytics::first_window(now.second()).first;
     let mut days = analytics::window(now.second());
-    match last {
-        None => days.first = oldest,
-        Some(last) => days.first = days.first.min(analytics::Day::of(last.second())).max(oldest),
-    }
+    let since = read.map_or(oldest, |read| analytics::Day::of(read.second()));
+    let begun = round.as_ref().map_or(since, |round| analytics::Day(round.first.0));
+    days.first = days.first.min(since).min(begun).max(oldest);
     if let Some(first) = first {
         if first.0 < oldest.0 {
             let tells = analytics::LOOKBACK_DAYS;
@@ -232,7 +292,7 @@ async fn due_now(app: &App, every: i64) -> Vec<Account> {
     let snapshot = app.directory.snapshot();
     let mut found = Vec::new();
     for account in snapshot.channels().filter_map(|channel| account_of(channel)) {
-        match app.figures.kept().standing(&account).await {
+        match app.figures.standing(&account).await {
             Ok(standing) if due(standing.as_ref(), every) <= now => found.push(account),
             Ok(_) => {}
             Err(why) => {
@@ -251,6 +311,8 @@ fn refused(why: &CallError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use twoticks_store::figures::Round;
+
     use super::*;
 
     const NOON: Time = Time(1_795_435_200_000);
@@ -270,10 +332,36 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn how_an_account_stands_is_known_even_if_it_cannot_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = Reader::new(Figures::in_folder(folder.path()));
+        let account = Account {
+            channel: ChannelId::new("cams-1").unwrap(),
+            waba_id: Text::new("41").unwrap(),
+        };
+        let standing = |failures| Standing { failures, ..Standing::default() };
+        reader.keep(&account, standing(0)).await.unwrap();
+        let file = folder.path().join(&reader.kept().files().await.unwrap()[0]);
+        // A file cannot be written where a folder is.
+        let in_the_way = file.with_file_name("new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        reader.keep(&account, standing(1)).await.unwrap_err();
+        assert_eq!(reader.kept().standing(&account).await.unwrap(), Some(standing(0)));
+        assert_eq!(reader.standing(&account).await.unwrap(), Some(standing(1)));
+        std::fs::remove_dir(&in_the_way).unwrap();
+        reader.keep(&account, standing(2)).await.unwrap();
+        assert_eq!(reader.kept().standing(&account).await.unwrap(), Some(standing(2)));
+        assert_eq!(reader.standing(&account).await.unwrap(), Some(standing(2)));
+    }
+
     #[test]
     fn the_first_run_asks_for_everything_and_the_next_for_what_may_have_changed() {
         let today = Day::of(NOON).0;
-        let first = |last, first| window(NOON, last, first).map(|days| today - days.first.0);
+        let first = |read, first| {
+            let standing = Standing { read, ..Standing::default() };
+            window(NOON, &standing, first).map(|days| today - days.first.0)
+        };
         let ago = |days: i64| Some(NOON.plus(-days * 24 * HOUR));
         assert_eq!(first(None, None).unwrap(), 89);
         assert_eq!(first(ago(0), None).unwrap(), 8);
@@ -284,5 +372,19 @@ mod tests {
         let refused = first(ago(0), Some(Day(today - 90))).unwrap_err().to_string();
         assert!(refused.contains("2026-08-25 is too long ago"), "{refused}");
         assert!(refused.contains("from 2026-08-26 on"), "{refused}");
+        // A round goes on with the days that it began with, as far as they are told.
+        for (begun_with, asked) in [(30, 30), (5, 8), (95, 89)] {
+            let round = Some(Round {
+                begun: NOON,
+                first: Day(today - begun_with),
+                last: Day(today),
+                after: None,
+                is_cut: false,
+                lacks_templates: false,
+            });
+            let standing = Standing { read: ago(0), round, ..Standing::default() };
+            let days = window(NOON, &standing, None).unwrap();
+            assert_eq!(today - days.first.0, asked, "{begun_with}");
+        }
     }
 }

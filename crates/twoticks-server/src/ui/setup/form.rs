@@ -100,6 +100,9 @@ impl Wrong {
                 let field = if action == Action::Connect { field_of(why) } else { None };
                 Self { field, text: failed.to_string() }
             }
+            ControlError::Unfit { what: connect::APP_SECRET, .. } => {
+                Self { field: Some(Field::AppSecret), text: failed.to_string() }
+            }
             ControlError::Missing { .. }
             | ControlError::Unfit { .. }
             | ControlError::Invalid(_)

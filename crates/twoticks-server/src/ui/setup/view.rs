@@ -73,7 +73,7 @@ pub(super) fn render(shown: &Shown<'_>) -> Result<String, Refusal> {
 
 /// How a channel is, in a few words.
 fn state(connection: Option<&Connection>) -> String {
-    match connection.map(|connection| connection.problems.len()) {
+    match connection.map(|connection| connection.wrong().count()) {
         None => "not connected".to_owned(),
         Some(0) => "connected".to_owned(),
         Some(1) => "connected, 1 thing is missing".to_owned(),
@@ -141,7 +141,7 @@ impl Looked {
         let Some(connection) = connection else { return Self::default() };
         let kept = Self {
             at: connection.checked,
-            missing: connection.problems.iter().map(|it| it.as_str().to_owned()).collect(),
+            missing: connection.wrong().map(|it| it.as_str().to_owned()).collect(),
             ..Self::default()
         };
         let Some(Work { action, at, ended: Some(Ok(said)) }) = work else { return kept };

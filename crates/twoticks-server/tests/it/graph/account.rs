@@ -80,7 +80,7 @@ async fn enabling_our_statistics_enables_metas_and_says_if_that_fails() {
     let problems = || {
         let snapshot = server.app.directory.snapshot();
         let channel = snapshot.channel(&channel_id(CHANNEL)).unwrap();
-        channel.connection.as_ref().unwrap().problems.clone()
+        channel.connection.as_ref().unwrap().told.clone()
     };
     let refused: Value = serde_json::from_str(&error(200_005, "not in your country")).unwrap();
     double.fix("is_enabled_for_insights", 400, &refused);
@@ -231,5 +231,73 @@ async fn what_a_connection_lacks_is_said_in_plain_words() {
     double.script.lock().unwrap().date = "date: Mon, 23 Nov 2026 11:48:00 GMT\r\n".to_owned();
     let problems = check().await;
     assert!(problems.contains("720 s ahead"), "{problems}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_channel_that_sends_and_hears_nothing_is_told_what_may_be_wrong() {
+    let (server, double) = start().await;
+    answer_connect(&double);
+    execute(&server.app, connect(TOKEN)).await.unwrap();
+    let problems = || async {
+        let check = Channels::Check { channel: None };
+        let checked = execute(&server.app, Command::Channels(check)).await.unwrap();
+        checked["connections"][0]["problems"].to_string()
+    };
+    let reply = single(&server, "8613900000001").await;
+    let wamid = reply.json()["MessageId"].as_str().unwrap().to_owned();
+    settled(&server).await;
+    assert_eq!(problems().await, "[]", "it may still come");
+    server.clock.set(NOON.plus(46 * 60 * 1_000));
+    let silent = problems().await;
+    assert!(silent.contains("1 messages") && silent.contains("in development mode"), "{silent}");
+    let told = |wamid: &str| {
+        let seconds = (NOON.0 / 1_000).to_string();
+        json!({"messaging_product": "whatsapp",
+            "metadata": {"display_phone_number": NUMBER, "phone_number_id": format!("id{NUMBER}")},
+            "statuses": [{"id": wamid, "status": "sent", "timestamp": seconds}]})
+    };
+    tell(&server, "messages", &told(&wamid)).await;
+    assert_eq!(problems().await, "[]");
+    // A day later it is silent about nothing.
+    server.clock.set(NOON.plus(86_400_000 + 46 * 60 * 1_000));
+    assert_eq!(problems().await, "[]");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_secret_that_is_not_the_apps_is_not_kept() {
+    let (server, double) = start().await;
+    answer_connect(&double);
+    let secrets = || {
+        let snapshot = server.app.directory.snapshot();
+        snapshot.channel(&channel_id(CHANNEL)).unwrap().app_secrets.len()
+    };
+    let before = secrets();
+    double.fix("Bearer 4711|", 400, &serde_json::from_str(&error(190, "no")).unwrap());
+    let with_secret = || {
+        let Command::Channels(Channels::Connect(known)) = connect(TOKEN) else { panic!() };
+        let app_secret = serde_json::from_value(json!("mistyped")).unwrap();
+        Command::Channels(Channels::Connect(Connect { app_secret: Some(app_secret), ..known }))
+    };
+    let why = execute(&server.app, with_secret()).await.unwrap_err().to_string();
+    assert!(why.contains("not that of the app 4711"), "{why}");
+    assert_eq!(secrets(), before);
+    double.script.lock().unwrap().fixed.remove(0);
+    execute(&server.app, with_secret()).await.unwrap();
+    assert_eq!(secrets(), before + 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_number_of_another_account_is_left_there_and_nothing_is_said_of_whose() {
+    use crate::tenants::{OTHER_CHANNEL, OTHER_NUMBER};
+    let (server, double) = start().await;
+    answer_connect(&double);
+    let shown = json!({"id": "77", "display_phone_number": format!("+{OTHER_NUMBER}")});
+    double.fix("/phone_numbers", 200, &json!({"data": [shown]}));
+    let missing = execute(&server.app, connect(TOKEN)).await.unwrap()["missing"].to_string();
+    assert!(missing.contains(&format!("{OTHER_NUMBER} is with another channel")), "{missing}");
+    assert!(!missing.contains(OTHER_CHANNEL), "{missing}");
     server.stop().await;
 }

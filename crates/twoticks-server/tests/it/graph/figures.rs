@@ -1,10 +1,14 @@
 //! What WhatsApp counts by itself: asked for, kept, and put beside ours.
 
+mod rounds;
+mod sides;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use twoticks_core::ids::Template;
 use twoticks_server::control::reconcile::Request;
 use twoticks_store::directory::model::{StatusSource, TemplateRecord};
+use twoticks_store::figures::Figures;
 
 use super::*;
 use crate::facts::{Fact, record};
@@ -35,6 +39,7 @@ fn both_connected() -> Vec<Change> {
                     marketing_messages: false,
                     checked: None,
                     problems: Vec::new(),
+                    told: Vec::new(),
                 });
                 changes.push(Change::UpdateChannel(channel));
             }
@@ -55,10 +60,17 @@ fn with_meta_id(template: TemplateRecord) -> TemplateRecord {
 }
 
 async fn start_connected(change: impl FnOnce(&mut Settings)) -> (Server, Double) {
+    start_keeping(None, change).await
+}
+
+async fn start_keeping(
+    figures: Option<Figures>,
+    change: impl FnOnce(&mut Settings),
+) -> (Server, Double) {
     let double = Double::start().await;
     let mut settings = settings(&double);
     change(&mut settings);
-    let made = Made { settings, changes: both_connected(), ..Made::default() };
+    let made = Made { settings, figures, changes: both_connected(), ..Made::default() };
     for waba in ["/v24.0/3000?", "/v24.0/4000?"] {
         let account = json!({"id": "1", "currency": "USD", "is_enabled_for_insights": true});
         double.fix(waba, 200, &account);
@@ -111,7 +123,7 @@ fn found(answer: &Value, figure: &str) -> Vec<(String, Value, Value, Value)> {
 fn problems(server: &Server, channel: &str) -> Vec<Text> {
     let snapshot = server.app.directory.snapshot();
     let channel = snapshot.channel(&channel_id(channel)).unwrap();
-    channel.connection.as_ref().unwrap().problems.clone()
+    channel.connection.as_ref().unwrap().told.clone()
 }
 
 fn said(status: &str, message: &str, at: i64, template: Option<&str>) -> Fact {
@@ -508,6 +520,13 @@ async fn a_channel_that_is_taken_away_leaves_nothing_for_the_next_of_its_name() 
         app.figures.kept().standing(&account).await.unwrap().is_some()
     };
     assert!(kept(Arc::clone(&server.app)).await);
+    take_away(&server).await;
+    assert!(!kept(Arc::clone(&server.app)).await);
+    server.stop().await;
+}
+
+/// Takes the channel away, with its numbers and its templates.
+async fn take_away(server: &Server) {
     for command in [
         Channels::RemoveNumber { phone_number: crate::tenants::number(NUMBER) },
         Channels::RemoveNumber { phone_number: crate::tenants::number(SECOND_NUMBER) },
@@ -526,6 +545,4 @@ async fn a_channel_that_is_taken_away_leaves_nothing_for_the_next_of_its_name() 
     }
     let remove = Channels::Remove { channel: channel_id(CHANNEL) };
     execute(&server.app, Command::Channels(remove)).await.unwrap();
-    assert!(!kept(Arc::clone(&server.app)).await);
-    server.stop().await;
 }

@@ -120,6 +120,28 @@ async fn a_category_that_changed_is_in_the_history_as_the_journal_has_it() {
 }
 
 #[tokio::test]
+async fn a_template_that_is_modified_keeps_its_quality() {
+    let (server, double) = connected_server().await;
+    let template = json!({"id": "9002", "name": "spring", "language": "en", "status": "APPROVED",
+        "category": "MARKETING", "components": [], "quality_score": {"score": "GREEN"}});
+    double.fix("/message_templates", 200, &json!({"data": [template]}));
+    sync(&server).await;
+    let modify = [
+        ("TemplateCode", "9002"),
+        ("Language", "en"),
+        ("TemplateType", "WHATSAPP"),
+        ("Components", r#"[{"Type": "BODY", "Text": "Hello"}]"#),
+    ];
+    let reply = server.call(Who::Root, "ModifyChatappTemplate", &modify).await;
+    assert_eq!(reply.code(), "OK", "{}", reply.text());
+    sync(&server).await;
+    let mut history = of_templates(&server).await;
+    history.retain(|row| row["code"] == "9002" && row["field"] == "quality");
+    assert_eq!(history.len(), 1, "it was GREEN all the time: {history:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn every_webhook_about_numbers_and_templates_has_them_read_again() {
     let (server, double) = connected_server().await;
     let fields = [

@@ -1,79 +1,23 @@
 //! Links of templates that lead over us: wrapped, sent, opened, counted.
 
-use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use twoticks_core::event::{ButtonKind, TapEvent};
-use twoticks_core::ids::ChannelId;
-use twoticks_core::message::{Message, MessageKey};
-use twoticks_core::query::{Point, Query, Select};
+use twoticks_core::query::{Query, Select};
 use twoticks_core::totals::{Atom, Clicks, Totals};
 use twoticks_core::window::Window;
 use twoticks_server::links::wrap::Wrap;
 use twoticks_store::error::Error;
-use twoticks_store::ledger::{Counters, Digest, Entry, Ledger, Look, Looked, Receipt};
-use twoticks_store::scan::{Scan, Scanned};
+use twoticks_store::ledger::Ledger;
 
 use super::*;
+use crate::moody::Moody;
 
 const BROWSER: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/130.0 Mobile";
 const PREFIX: &str = "https://l.example.com/r/";
 
-/// A ledger that has no room for what was opened while it is told so.
-#[derive(Default)]
-struct Full {
-    inner: MemoryLedger,
-    is_full: std::sync::atomic::AtomicBool,
-}
-
-#[async_trait]
-impl Ledger for Full {
-    async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
-        if self.is_full.load(std::sync::atomic::Ordering::SeqCst) {
-            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(Error::Full { source });
-        }
-        self.inner.record(batch).await
-    }
-    async fn series(&self, query: Query) -> Result<Vec<Point>, Error> {
-        self.inner.series(query).await
-    }
-    async fn channel(&self, id: &ChannelId) -> Result<twoticks_core::channel::Channel, Error> {
-        self.inner.channel(id).await
-    }
-    async fn entries(&self, from: u64, most: usize) -> Result<Vec<Entry>, Error> {
-        self.inner.entries(from, most).await
-    }
-    fn newest(&self) -> u64 {
-        self.inner.newest()
-    }
-    async fn accepted(&self, look: Look) -> Result<Looked, Error> {
-        self.inner.accepted(look).await
-    }
-    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error> {
-        self.inner.messages(keys).await
-    }
-    async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
-        self.inner.group(channel, group).await
-    }
-    async fn dead_letters(&self, from: u64, most: usize) -> Result<Vec<Entry>, Error> {
-        self.inner.dead_letters(from, most).await
-    }
-    async fn digest(&self) -> Result<Digest, Error> {
-        self.inner.digest().await
-    }
-    async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
-        self.inner.scan(scan).await
-    }
-    async fn failed(&self) -> Error {
-        self.inner.failed().await
-    }
-    fn counters(&self) -> Counters {
-        self.inner.counters()
-    }
-    async fn close(&self) -> Result<(), Error> {
-        self.inner.close().await
-    }
+fn full() -> Error {
+    Error::Full { source: std::io::ErrorKind::StorageFull.into() }
 }
 
 /// A server whose template has two links, both of which lead over it, on `ledger`.
@@ -348,10 +292,10 @@ async fn machines_are_led_on_and_kept_apart() {
 
 #[tokio::test]
 async fn a_full_disk_holds_up_nobody_and_the_clicks_are_counted_later() {
-    let ledger = Arc::new(Full::default());
+    let ledger = Arc::new(Moody::default());
     let (server, double) = wrapped_on(Arc::clone(&ledger) as Arc<dyn Ledger>).await;
     let (tokens, _) = send(&server, &double).await;
-    ledger.is_full.store(true, std::sync::atomic::Ordering::SeqCst);
+    ledger.refuse(Some(full));
     for _ in 0..3 {
         assert_eq!(open(&server, &tokens[0]).await.status, 302);
     }
@@ -360,7 +304,7 @@ async fn a_full_disk_holds_up_nobody_and_the_clicks_are_counted_later() {
     }
     assert_eq!(server.app.clicks.waiting(), 3);
     assert_eq!(clicks(&totals(&*ledger).await, ButtonKind::Url, "Shop"), (0, 0));
-    ledger.is_full.store(false, std::sync::atomic::Ordering::SeqCst);
+    ledger.refuse(None);
     // What waits at the stop is counted as well.
     server.stop().await;
     assert_eq!(clicks(&totals(&*ledger).await, ButtonKind::Url, "Shop"), (3, 1));
@@ -368,10 +312,10 @@ async fn a_full_disk_holds_up_nobody_and_the_clicks_are_counted_later() {
 
 #[tokio::test]
 async fn what_the_ledger_does_not_take_before_the_stop_is_lost_and_said() {
-    let ledger = Arc::new(Full::default());
+    let ledger = Arc::new(Moody::default());
     let (mut server, double) = wrapped_on(Arc::clone(&ledger) as Arc<dyn Ledger>).await;
     let (tokens, _) = send(&server, &double).await;
-    ledger.is_full.store(true, std::sync::atomic::Ordering::SeqCst);
+    ledger.refuse(Some(full));
     for _ in 0..3 {
         assert_eq!(open(&server, &tokens[0]).await.status, 302);
     }
@@ -426,5 +370,40 @@ async fn a_link_of_the_template_as_a_whole_counts_for_the_template() {
     let taps = taps(&server).await;
     assert_eq!((taps[0].message, taps[0].number.as_str()), (None, NUMBER));
     assert_eq!(clicks(&totals(&*server.app.ledger).await, ButtonKind::Url, "Shop"), (1, 0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_of_a_message_is_counted_so_often_in_a_minute_and_leads_on_all_the_same() {
+    const MOST: i64 = 30;
+    let (server, double) = wrapped().await;
+    let (tokens, _) = send(&server, &double).await;
+    for minute in 1..=2 {
+        for _ in 0..MOST + 5 {
+            assert_eq!(open(&server, &tokens[0]).await.status, 302);
+        }
+        assert_eq!(open(&server, &tokens[1]).await.status, 302);
+        counted(&server).await;
+        let whole = totals(&*server.app.ledger).await;
+        assert_eq!(clicks(&whole, ButtonKind::Url, "Shop").0, MOST * minute);
+        assert_eq!(clicks(&whole, ButtonKind::Url, "Yours").0, minute);
+        assert_eq!(server.app.telemetry.links_with("repeated"), 5 * minute.cast_unsigned());
+        server.clock.set(NOON.plus(60_000));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_send_that_cannot_be_read_leaves_its_click_to_the_template_and_holds_up_no_other() {
+    let ledger = Arc::new(Moody::default());
+    let (server, double) = wrapped_on(Arc::clone(&ledger) as Arc<dyn Ledger>).await;
+    let (damaged, _) = send(&server, &double).await;
+    ledger.damage(1..=ledger.newest());
+    let (tokens, _) = send(&server, &double).await;
+    open(&server, &damaged[0]).await;
+    open(&server, &tokens[0]).await;
+    counted(&server).await;
+    let whole = totals(&*ledger).await;
+    assert_eq!(clicks(&whole, ButtonKind::Url, "Shop"), (2, 1));
     server.stop().await;
 }

@@ -98,6 +98,11 @@ async fn what_others_sent_and_what_came_in_is_listed() {
     let foreign = format!("id{}", crate::tenants::OTHER_NUMBER);
     let forged = of_number(&foreign, "statuses", &status("wamid.forged", "sent", BOB, -1));
     tell(&server, "messages", &forged).await;
+    // What we sent earlier is listed where it was asked for.
+    let taken = json!({"recipients": [{"place": 0, "to": BOB, "message_id": "wamid.late"}]});
+    server.app.ledger.record(entry(Kind::Accepted, vec![], &taken)).await.unwrap();
+    let late = of_number(&id, "statuses", &status("wamid.late", "sent", BOB, -1));
+    tell(&server, "messages", &late).await;
     let names = ["EventAction", "MessageId", "UserNumber", "MessageStatus", "Message", "SendTime"];
     let rows: Vec<_> = list(&server, &[]).await.iter().map(|row| told(row, &names)).collect();
     let [one, other] = &rows[..] else { panic!("{rows:?}") };
@@ -110,5 +115,29 @@ async fn what_others_sent_and_what_came_in_is_listed() {
     ];
     let theirs = server.call(Who::Other, "ListChatappMessage", &theirs).await;
     assert_eq!(theirs.json()["Data"], json!([]), "{}", theirs.text());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_one_second_fit_together() {
+    let (server, _double) = start().await;
+    let id = format!("id{NUMBER}");
+    let told: Vec<Value> =
+        (0..30).map(|n| status(&format!("wamid.{n:02}"), "sent", BOB, -5)).collect();
+    let metadata = json!({"phone_number_id": id, "display_phone_number": "1"});
+    let body = json!({"messaging_product": "whatsapp", "metadata": metadata, "statuses": told});
+    tell(&server, "messages", &body).await;
+    let mut seen = Vec::new();
+    for index in 1..=3 {
+        let page = json!({"Index": index, "Size": 10}).to_string();
+        let asked = [("BusinessNumber", NUMBER), ("ChannelType", "whatsapp"), ("Page", &page)];
+        server.clock.set(server.clock.now().plus(200));
+        let reply = server.call(Who::Root, "ListChatappMessage", &asked).await.json();
+        let rows = reply["Data"].as_array().unwrap_or_else(|| panic!("{reply}"));
+        seen.extend(rows.iter().map(|row| row["MessageId"].as_str().unwrap().to_owned()));
+    }
+    seen.sort();
+    let all: Vec<String> = (0..30).map(|n| format!("wamid.{n:02}")).collect();
+    assert_eq!(seen, all);
     server.stop().await;
 }

@@ -77,7 +77,8 @@ struct Script {
     got: Vec<Got>,
     /// A header of every answer, with its line end.
     date: String,
-    /// What is not about messages: a part of the path, and what is answered.
+    /// What is not about messages: a part of the request line or of the authorization, and what is
+    /// answered.
     fixed: Vec<(&'static str, Answer)>,
 }
 
@@ -168,8 +169,9 @@ async fn serve(
         let (answer, is_held) = {
             let mut script = script.lock().unwrap();
             let number = script.got.len();
-            script.got.push(Got { line: line.clone(), authorization, body });
-            let fixed = script.fixed.iter().find(|(path, _)| line.contains(path));
+            let sought = format!("{line} {authorization}");
+            script.got.push(Got { line, authorization, body });
+            let fixed = script.fixed.iter().find(|(part, _)| sought.contains(part));
             let fixed = fixed.map(|(_, answer)| answer.clone());
             let answer = fixed.or_else(|| script.answers.pop_front()).unwrap_or(Answer::Take);
             let is_held = matches!(answer, Answer::Hold);
@@ -220,6 +222,7 @@ fn connected() -> Change {
         marketing_messages: false,
         checked: None,
         problems: Vec::new(),
+        told: Vec::new(),
     };
     Change::UpdateChannel(Channel { connection: Some(connection), ..known.unwrap() })
 }

@@ -203,7 +203,7 @@ async fn sends_wait_while_the_token_is_revoked_and_go_on_with_a_new_one() {
     let problems = || {
         let snapshot = server.app.directory.snapshot();
         let channel = snapshot.channel(&channel_id(CHANNEL)).unwrap();
-        channel.connection.as_ref().unwrap().problems.clone()
+        channel.connection.as_ref().unwrap().told.clone()
     };
     while problems().is_empty() {
         tokio::task::yield_now().await;

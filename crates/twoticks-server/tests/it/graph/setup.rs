@@ -339,7 +339,7 @@ async fn a_channel_is_connected_read_looked_at_and_disconnected_and_no_page_has_
     pages.push(visit.done(&[("action", "look")]).await);
     assert!(pages[1].contains("the app is not subscribed"), "{}", pages[1]);
     assert!(pages[1].contains("<dd>23 Nov 2026 12:00:01 UTC</dd>"));
-    assert!(connection(&server).unwrap().problems.is_empty(), "looking changes nothing");
+    assert_eq!(connection(&server).unwrap().wrong().count(), 0, "looking changes nothing");
     double.fix("/message_templates", 200, &json!({"data": []}));
     pages.push(visit.done(&[("action", "sync")]).await);
     assert!(pages[2].contains("<dt>DELETED</dt><dd>3</dd>"), "{}", pages[2]);

@@ -98,6 +98,31 @@ pub(super) async fn the_newest_changes_are_kept(directory: &dyn Directory) {
     }
 }
 
+pub(super) async fn a_template_loses_no_link(directory: &dyn Directory) {
+    directory.change(everything()).await.unwrap();
+    let put_links = async |ids: &[u8]| {
+        let links = ids.iter().map(|id| link([*id; 6])).collect();
+        let record = TemplateRecord { links, ..template("cams-one", "1007", "en", "1007") };
+        put(directory, Change::PutTemplate(record)).await;
+        let snapshot = directory.snapshot();
+        let kept = snapshot.template(&channel_id("cams-one"), &text("1007"), &text("en"));
+        kept.unwrap().links.iter().map(|link| link.id.0[0]).collect::<Vec<_>>()
+    };
+    for (told, kept) in [
+        (&[1, 2][..], &[1, 2][..]),
+        // By whoever read it before there was a 2, or any.
+        (&[1], &[1, 2]),
+        (&[], &[1, 2]),
+        (&[3], &[1, 2, 3]),
+        // A target that it had before.
+        (&[1, 3, 2], &[1, 3, 2]),
+        (&[2, 1], &[3, 2, 1]),
+        (&[3, 1], &[3, 2, 1]),
+    ] {
+        assert_eq!(put_links(told).await, kept, "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_from_before_there_was_a_history_is_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use super::generations::Still;
 use super::*;
 use crate::digest::Table;
 use crate::embedded::filling::Filling;
+use crate::embedded::filter::tests::hashes;
 use crate::embedded::tombstones::Fingerprint;
 
 /// What can happen to pieces and their filters.
@@ -109,6 +110,52 @@ proptest! {
         // The one that is written to grows beside them, and is looked at again when there is another.
         prop_assert!(made.unwrap() <= share);
     }
+}
+
+#[test]
+fn what_does_not_change_any_more_is_known_at_once_after_a_start() {
+    let mut still = Still::new();
+    for today in 0..60 {
+        still.fold(&told_on(today)).unwrap();
+        still.shared.commit_all(&mut still.young).unwrap();
+    }
+    let mut filling = Filling::default();
+    while fill(&still, &mut filling) {}
+    let unknown: Vec<u64> = hashes(0, 1_000).collect();
+    let known = |still: &Still, at_least: usize| {
+        all_is_known(still);
+        let closed = still.shared.slot.with(|tables| {
+            let pieces = tables.pieces();
+            let complete = pieces.iter().skip(1).filter(|piece| piece.filter.is_complete());
+            let complete: Vec<_> = complete.collect();
+            for piece in &complete {
+                let seem = unknown.iter().filter(|hash| piece.filter.may_have(**hash)).count();
+                assert!(seem < 50, "{seem} of {} seem to be in {:?}", unknown.len(), piece.id());
+            }
+            Ok(complete.len())
+        });
+        let closed = closed.unwrap();
+        assert!(closed >= at_least, "{closed} of {at_least}");
+        closed
+    };
+    let all = known(&still, 2);
+    still.forget();
+    known(&still, all);
+    // One that is damaged is made again, and so is what several have seen.
+    let folder = still.shared.slot.folder().join("filters");
+    let kept = || fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    fs::write(kept().next().unwrap(), b"rubbish").unwrap();
+    still.forget();
+    known(&still, all - 1);
+    let mut filling = Filling::default();
+    while fill(&still, &mut filling) {}
+    known(&still, all);
+    let has_seen = still.shared.slot.with(|tables| {
+        let seen = |hash: &&u64| tables.pieces().iter().any(|piece| piece.seen.may_have(**hash));
+        Ok(unknown.iter().filter(seen).count())
+    });
+    assert!(has_seen.unwrap() < unknown.len() / 2);
+    assert_eq!(kept().count(), all);
 }
 
 #[test]

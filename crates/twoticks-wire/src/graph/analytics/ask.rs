@@ -30,7 +30,7 @@ pub enum Unasked {
     #[error("the phone number `{0}` is not of 3 to 20 digits; leave out `+` and blanks")]
     Phone(String),
     /// None, or too many for one request.
-    #[error("a request asks for 1 to {TEMPLATES_MAX} templates, not for `{0}`; see `requests`")]
+    #[error("a request asks for 1 to {TEMPLATES_MAX} templates, not for `{0}`")]
     Templates(usize),
     /// A span of time that ends before it begins, or where it begins.
     #[error("the span from `{start_seconds}` to `{end_seconds}` is empty")]
@@ -86,11 +86,6 @@ impl Dimension {
             Self::Tier => "TIER",
         }
     }
-}
-
-/// Cuts a list of template ids into what one request may ask for each, in order.
-pub fn requests<T>(template_ids: &[T]) -> impl Iterator<Item = &[T]> {
-    template_ids.chunks(TEMPLATES_MAX)
 }
 
 /// Asks for what became of templates, day by day (UTC).
@@ -199,9 +194,14 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Whether it may be an id of Meta's: 1 to [`ID_MAX`] digits.
+#[must_use]
+pub fn is_id(id: &str) -> bool {
+    (1..=ID_MAX).contains(&id.len()) && is_digits(id)
+}
+
 fn check_id(id: &str) -> Result<(), Unasked> {
-    let fits = (1..=ID_MAX).contains(&id.len()) && is_digits(id);
-    if fits { Ok(()) } else { Err(Unasked::Id(id.chars().take(ID_MAX).collect())) }
+    if is_id(id) { Ok(()) } else { Err(Unasked::Id(id.chars().take(ID_MAX).collect())) }
 }
 
 fn check_phone(number: &str) -> Result<(), Unasked> {

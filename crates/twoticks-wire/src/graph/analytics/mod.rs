@@ -17,7 +17,7 @@ pub use answer::{
     ANSWER_BYTES_MAX, POINTS_MAX, Page, Unread, read_messages, read_pricing, read_templates,
 };
 pub use ask::{
-    Ask, Dimension, Granularity, ID_MAX, TEMPLATES_MAX, Unasked, messages, pricing, requests,
+    Ask, Dimension, Granularity, ID_MAX, TEMPLATES_MAX, Unasked, is_id, messages, pricing,
     templates,
 };
 
@@ -105,6 +105,16 @@ impl Product {
             Self::MarketingMessages => Some(Self::MarketingMessagesLite),
             Self::CloudApi | Self::MarketingMessagesLite => None,
         }
+    }
+}
+
+/// One name for a product, where it has two: the Marketing Messages API may be told by either of its
+/// own, and its figures must not add up with themselves. Names are in lower case, as they are told.
+#[must_use]
+pub fn same_product(name: &str) -> &str {
+    match name {
+        "marketing_messages_lite_api" => "marketing_messages_api_for_whatsapp",
+        other => other,
     }
 }
 

@@ -13,7 +13,7 @@ use twoticks_core::window::{Granularity, Window, windows};
 use twoticks_server::control::export::span::By;
 use twoticks_store::ledger::Ledger as _;
 
-use crate::harness::{Server, channel};
+use crate::ingest::harness::{Server, channel};
 
 /// Everything that is counted, by whose, side and window: counts, then maps.
 pub(super) type Sums = BTreeMap<(String, String, String, i64, i64), (Vec<i64>, Value)>;

@@ -10,7 +10,7 @@ use twoticks_server::ingest::translate::Speaks;
 use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Kind, Ledger as _};
 
-use crate::harness::{NOW, SECONDS, Server, body, channel, status, uid};
+use crate::ingest::harness::{NOW, SECONDS, Server, body, channel, status, uid};
 
 fn send(extra: Value) -> Value {
     let mut send = json!({"phone_number_id": "id-a", "wamid": "M1", "to": "4915112345678",

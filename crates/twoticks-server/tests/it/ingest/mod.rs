@@ -2,7 +2,6 @@
 //!
 //! [`harness`] is the one place that makes a server; a test gives it bodies and looks at answers,
 //! journal entries and sums. [`totals`] compares sums with the core's model.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod control;
 mod doors;

@@ -13,7 +13,7 @@ use twoticks_store::error::Error;
 use twoticks_store::ledger::{Kind, Ledger as _};
 use twoticks_wire::webhook::BODY_MAX;
 
-use crate::harness::{Server, body, change, channel, signature, signed, status};
+use crate::ingest::harness::{Server, body, change, channel, signature, signed, status};
 
 const DOOR: &str = "/webhooks/whatsapp";
 

@@ -8,7 +8,7 @@ use twoticks_core::event::{
 use twoticks_core::ids::{Hash, Template};
 use twoticks_store::ledger::{Batch, Kind, Ledger as _};
 
-use crate::harness::{Server, channel, number, text};
+use crate::ingest::harness::{Server, channel, number, text};
 
 /// 2026-10-23T22:00:00Z: two days later Berlin turns its clocks back.
 pub(super) const START: Time = Time(1_792_792_800_000);

@@ -23,7 +23,7 @@ use twoticks_server::control::{Command, ControlError, execute, socket};
 
 use self::sums::{expected, exported};
 use self::world::{START, filled};
-use crate::harness::{NOW, Server, body, channel, status, uid};
+use crate::ingest::harness::{NOW, Server, body, channel, status, uid};
 
 /// A folder to export into.
 struct Desk(TempDir);

@@ -4,9 +4,8 @@
 //! is being replaced), and `r`, which takes receipts; account 2 has `z`. Channel `x`'s number is
 //! `1555000000n`, with the id `id-x`.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response};
@@ -14,13 +13,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 use twoticks_core::clock::{ManualClock, Time};
 use twoticks_core::event::{Button, ButtonKind, Category};
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber, Text};
-use twoticks_core::message::{Message, MessageKey};
-use twoticks_core::query::{Point, Query};
 use twoticks_server::app::{App, Surroundings};
 use twoticks_server::carrier::LocalCarrier;
 use twoticks_server::run;
@@ -29,11 +25,10 @@ use twoticks_store::directory::memory::MemoryDirectory;
 use twoticks_store::directory::model::{Account, Channel, Number, StatusSource, TemplateRecord};
 use twoticks_store::directory::names::{Secret, Uid};
 use twoticks_store::directory::{Change, Directory as _};
-use twoticks_store::error::Error;
 use twoticks_store::keys::{HashOf, Keys};
-use twoticks_store::ledger::{Batch, Counters, Digest, Entry, Ledger, Look, Looked, Receipt};
-use twoticks_store::memory::MemoryLedger;
-use twoticks_store::scan::{Scan, Scanned};
+use twoticks_store::ledger::{Entry, Ledger as _};
+
+use crate::moody::Moody;
 
 /// The present: 2026-10-02T00:00:00Z.
 pub(crate) const NOW: Time = Time(1_790_899_200_000);
@@ -62,94 +57,6 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-}
-
-/// A ledger in memory that refuses while it is told to.
-#[derive(Default)]
-pub(crate) struct Moody {
-    inner: MemoryLedger,
-    refuse: Mutex<Option<fn() -> Error>>,
-    hold: Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>,
-}
-
-/// A scan that is held before its first page.
-pub(crate) struct Held {
-    /// Somebody asks for the page.
-    pub(crate) asked: oneshot::Receiver<()>,
-    /// Lets it go on.
-    pub(crate) go_on: mpsc::Sender<()>,
-}
-
-impl Moody {
-    /// Holds the next scan.
-    pub(crate) fn hold(&self) -> Held {
-        let ((ask, asked), (go_on, gate)) = (oneshot::channel(), mpsc::channel());
-        *self.hold.lock().unwrap() = Some((ask, gate));
-        Held { asked, go_on }
-    }
-
-    pub(crate) fn refuse(&self, why: Option<fn() -> Error>) {
-        *self.refuse.lock().unwrap() = why;
-    }
-}
-
-#[async_trait]
-impl Ledger for Moody {
-    async fn record(&self, batch: Batch) -> Result<Receipt, Error> {
-        let refuse = *self.refuse.lock().unwrap();
-        match refuse {
-            Some(why) => Err(why()),
-            None => self.inner.record(batch).await,
-        }
-    }
-    async fn series(&self, query: Query) -> Result<Vec<Point>, Error> {
-        self.inner.series(query).await
-    }
-    async fn channel(&self, id: &ChannelId) -> Result<twoticks_core::channel::Channel, Error> {
-        self.inner.channel(id).await
-    }
-    async fn entries(&self, from: u64, most: usize) -> Result<Vec<Entry>, Error> {
-        self.inner.entries(from, most).await
-    }
-    fn newest(&self) -> u64 {
-        self.inner.newest()
-    }
-    async fn group(&self, channel: &ChannelId, group: &str) -> Result<Vec<Entry>, Error> {
-        self.inner.group(channel, group).await
-    }
-    async fn dead_letters(&self, from: u64, most: usize) -> Result<Vec<Entry>, Error> {
-        self.inner.dead_letters(from, most).await
-    }
-    async fn accepted(&self, look: Look) -> Result<Looked, Error> {
-        self.inner.accepted(look).await
-    }
-    async fn messages(&self, keys: Vec<MessageKey>) -> Result<Vec<Option<Message>>, Error> {
-        self.inner.messages(keys).await
-    }
-    async fn digest(&self) -> Result<Digest, Error> {
-        self.inner.digest().await
-    }
-    async fn scan(&self, scan: Scan) -> Result<Scanned, Error> {
-        let Scanned { position, mut pages } = self.inner.scan(scan).await?;
-        let mut hold = self.hold.lock().unwrap().take();
-        let pages = std::iter::from_fn(move || {
-            if let Some((ask, gate)) = hold.take() {
-                ask.send(()).unwrap();
-                gate.recv().unwrap();
-            }
-            pages.next()
-        });
-        Ok(Scanned { position, pages: Box::new(pages) })
-    }
-    async fn failed(&self) -> Error {
-        self.inner.failed().await
-    }
-    fn counters(&self) -> Counters {
-        self.inner.counters()
-    }
-    async fn close(&self) -> Result<(), Error> {
-        self.inner.close().await
-    }
 }
 
 pub(crate) fn text(text: &str) -> Text {

@@ -9,8 +9,10 @@ use twoticks_store::directory::model::{Channel, Number};
 use twoticks_store::directory::names::Secret;
 use twoticks_store::ledger::{Kind, Ledger as _};
 
-use crate::harness::{NOW, SECONDS, Server, body, change, channel, channel_record, number, promo};
-use crate::harness::{status, text};
+use crate::ingest::harness::{
+    NOW, SECONDS, Server, body, change, channel, channel_record, number, promo,
+};
+use crate::ingest::harness::{status, text};
 
 async fn replayed(server: &Server, speaks: Option<Speaks<'_>>, dry_run: bool) -> Vec<Replayed> {
     let mut told = Vec::new();

@@ -9,7 +9,7 @@ use twoticks_server::control::{Command, ControlError, execute};
 use twoticks_store::error::Error;
 use twoticks_store::ledger::Ledger as _;
 
-use crate::harness::{NOW, SECONDS, Server, channel, promo};
+use crate::ingest::harness::{NOW, SECONDS, Server, channel, promo};
 
 async fn put(server: &Server, category: Category) -> Result<Value, ControlError> {
     let known = promo("a");

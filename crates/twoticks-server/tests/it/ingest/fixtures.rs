@@ -9,7 +9,7 @@ use twoticks_store::directory::Change;
 use twoticks_store::directory::model::Number;
 use twoticks_wire::webhook::{cams, meta};
 
-use crate::harness::{Server, channel, text};
+use crate::ingest::harness::{Server, channel, text};
 
 /// The files below `folder`, sorted.
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -20,7 +20,7 @@ use twoticks_core::window::Window;
 use twoticks_store::keys::HashOf;
 use twoticks_store::ledger::{Batch, Kind, Ledger as _};
 
-use crate::harness::{NOW, SECONDS, Server, change, channel, number, text};
+use crate::ingest::harness::{NOW, SECONDS, Server, change, channel, number, text};
 
 /// Numbers that look random and are the same for the same seed (xorshift).
 struct Dice(u64);
