@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::ids::{ChannelId, Hash, PhoneNumber, Template, Text};
+use crate::message::MessageKey;
 
 /// One fact. Facts form a set: order, repetition and batching mean nothing (counting rule 1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +74,47 @@ pub struct MessageEvent {
     pub pricing: Option<Arc<Pricing>>,
     /// Whose template it says the message used.
     pub claim: Option<Arc<Claim>>,
+}
+
+impl MessageEvent {
+    /// Which message it is about.
+    #[must_use]
+    pub fn key(&self) -> MessageKey {
+        let Self { channel, number, message, .. } = self;
+        MessageKey { channel: channel.clone(), number: number.clone(), message: *message }
+    }
+
+    /// What it tells of that.
+    #[must_use]
+    pub fn fact(&self) -> MessageFact<'_> {
+        let Self { participant, time, status, error, pricing, claim, .. } = self;
+        MessageFact {
+            participant,
+            time: *time,
+            status: *status,
+            error: *error,
+            pricing: pricing.as_ref(),
+            claim: claim.as_ref(),
+        }
+    }
+}
+
+/// What a [`MessageEvent`] tells of its message, borrowed: who has many of them has what they share
+/// once.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageFact<'a> {
+    /// As in [`MessageEvent::participant`].
+    pub participant: &'a [Hash],
+    /// When it happened.
+    pub time: Time,
+    /// The status, if one is told.
+    pub status: Option<Status>,
+    /// The error code, on `failed`.
+    pub error: Option<i64>,
+    /// The pricing, where it is told.
+    pub pricing: Option<&'a Arc<Pricing>>,
+    /// Whose template the message used.
+    pub claim: Option<&'a Arc<Claim>>,
 }
 
 /// What can happen to a message. The order is that of its life.

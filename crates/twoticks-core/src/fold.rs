@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::channel::{Channel, Side};
 use crate::clock::Time;
-use crate::event::{Event, MessageEvent, Status, TapEvent};
+use crate::event::{Event, MessageFact, Status, TapEvent};
 use crate::ids::{ChannelId, Hash, PhoneNumber, Template};
 use crate::message::{Age, Message, MessageKey, MessageTap};
 use crate::tap::{Tap, TapKey};
@@ -36,6 +36,16 @@ pub trait Rows {
     fn message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Self::Error>;
     /// Puts the message's row in place of what was there.
     fn put_message(&mut self, key: &MessageKey, row: Touched<Message>);
+    /// The message's row, taken out without a copy where that can be done: it is put, changed or
+    /// back, before anything else is asked for.
+    ///
+    /// # Errors
+    /// As [`Rows::message`].
+    fn take_message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Self::Error> {
+        self.message(key)
+    }
+    /// Puts back what [`Rows::take_message`] gave, unchanged.
+    fn put_message_back(&mut self, _key: &MessageKey, _row: Touched<Message>) {}
     /// The tap's row.
     fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Self::Error>;
     /// Puts the tap's row in place of what was there.
@@ -97,7 +107,7 @@ pub struct Outcome {
 /// Whatever goes wrong with reading rows; nothing has been changed then.
 pub fn apply<R: Rows>(rows: &mut R, accepted: Time, event: &Event) -> Result<Outcome, R::Error> {
     match event {
-        Event::Message(event) => apply_message(rows, accepted, event),
+        Event::Message(event) => apply_message(rows, accepted, &event.key(), event.fact()),
         Event::Tap(event) => apply_tap(rows, accepted, event),
         Event::OptIn { channel, time } => {
             let old = rows.channel(channel)?;
@@ -122,45 +132,57 @@ pub fn apply<R: Rows>(rows: &mut R, accepted: Time, event: &Event) -> Result<Out
     }
 }
 
-fn apply_message<R: Rows>(
+/// Takes what is told of the message `key`, accepted at `accepted`, into the ledger.
+///
+/// It must be possible ([`Event::is_possible`]).
+///
+/// # Errors
+/// Whatever goes wrong with reading rows; nothing has been changed then.
+pub fn apply_message<R: Rows>(
     rows: &mut R,
     accepted: Time,
-    event: &MessageEvent,
+    key: &MessageKey,
+    fact: MessageFact<'_>,
 ) -> Result<Outcome, R::Error> {
-    let key = MessageKey {
-        channel: event.channel.clone(),
-        number: event.number.clone(),
-        message: event.message,
+    let channel = rows.channel(&key.channel)?;
+    let taken = rows.take_message(key)?;
+    let (before, mut row) = match taken {
+        None => (Time(i64::MIN), Message::default()),
+        Some(taken) => match Age::of(taken.accepted, accepted) {
+            Age::Live => (taken.accepted, taken.row),
+            Age::Gone => (Time(i64::MIN), Message::default()),
+            Age::Tombstone => {
+                rows.put_message_back(key, taken);
+                if fact.status.is_some() {
+                    add_late(rows, &key.channel, &key.number, fact.time);
+                }
+                return Ok(Outcome { late: fact.status.is_some(), ..Outcome::default() });
+            }
+        },
     };
-    let Some(old) = live(rows.message(&key)?, accepted) else {
-        if event.status.is_some() {
-            add_late(rows, &key.channel, &key.number, event.time);
-        }
-        return Ok(Outcome { late: event.status.is_some(), ..Outcome::default() });
-    };
-    let channel = rows.channel(&event.channel)?;
-    let before = old.as_ref().map_or(Time(i64::MIN), |old| old.accepted);
     let touched = before.max(accepted);
-    let old = old.map(|old| old.row).unwrap_or_default();
-    let mut new = old.clone();
-    new.take(event);
-    let outcome = Outcome {
-        duplicate: new == old,
-        out_of_order: event.status.is_some_and(|status| is_out_of_order(&old, status, event.time)),
-        late: false,
-        implied: new.implied() > old.implied(),
-        unattributed: event.status.is_some() && new.attribution() == Attribution::Unattributed,
-    };
-    if new != old {
-        old.contribute_change(&channel, &new, &channel, &key, &mut |filing, measure, times| {
-            rows.count(filing, measure, times);
-        });
+    let is_told = fact.status.is_some();
+    let out_of_order = fact.status.is_some_and(|status| is_out_of_order(&row, status, fact.time));
+    let unattributed = |row: &Message| is_told && row.attribution() == Attribution::Unattributed;
+    if row.knows(fact) {
+        let unattributed = unattributed(&row);
+        let row = Touched { accepted: touched, row };
+        // A repeat that comes with what it repeats has nothing to keep.
+        if touched == before {
+            rows.put_message_back(key, row);
+        } else {
+            rows.put_message(key, row);
+        }
+        return Ok(Outcome { duplicate: true, out_of_order, unattributed, ..Outcome::default() });
     }
-    // A repeat that comes with what it repeats has nothing to keep.
-    if !outcome.duplicate || touched != before {
-        rows.put_message(&key, Touched { accepted: touched, row: new });
-    }
-    Ok(outcome)
+    let old = row.clone();
+    row.take(fact);
+    old.contribute_change(&channel, &row, &channel, key, &mut |filing, measure, times| {
+        rows.count(filing, measure, times);
+    });
+    let (implied, unattributed) = (row.implied() > old.implied(), unattributed(&row));
+    rows.put_message(key, Touched { accepted: touched, row });
+    Ok(Outcome { duplicate: false, out_of_order, late: false, implied, unattributed })
 }
 
 fn is_out_of_order(old: &Message, status: Status, time: Time) -> bool {

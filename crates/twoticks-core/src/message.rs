@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::channel::{Channel, Side};
 use crate::clock::{DAY, Time};
-use crate::event::{Button, Category, Claim, MessageEvent, Pricing, Status};
+use crate::event::{Button, Category, Claim, MessageFact, Pricing, Status};
 use crate::ids::{ChannelId, Hash, PhoneNumber, Template};
 use crate::totals::{Atom, Attribution, Filing, FilingTemplate, Measure};
 
@@ -78,7 +78,7 @@ pub struct Message {
 }
 
 /// A fact and the time of the event that told it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Told<T> {
     pub(crate) time: Time,
     pub(crate) fact: T,
@@ -109,6 +109,14 @@ struct Recipient {
     error: Option<Told<i64>>,
     pricing: Option<Told<Arc<Pricing>>>,
 }
+
+/// Nobody named, of whom nothing was told.
+static NOBODY: Recipient = Recipient {
+    ids: Vec::new(),
+    times: Times([Earliest::NONE; Status::ALL.len()]),
+    error: None,
+    pricing: None,
+};
 
 /// The earliest time told of each status, in the order of [`Status::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,26 +159,23 @@ impl<'de> Deserialize<'de> for Earliest {
 }
 
 impl Message {
-    /// Takes in what `event` tells. The event must be of this message.
-    pub fn take(&mut self, event: &MessageEvent) {
-        let told = event.claim.clone().map(|fact| Told { time: event.time, fact });
-        if let Some(told) = told
-            && self.claim.as_ref().is_none_or(|known| claim_rank(&told) < claim_rank(known))
-        {
-            self.claim = Some(told);
+    /// Takes in what is told of this message.
+    pub fn take(&mut self, fact: MessageFact<'_>) {
+        if let Some(claim) = fact.claim.filter(|claim| self.is_outranked(fact.time, claim)) {
+            self.claim = Some(Told { time: fact.time, fact: Arc::clone(claim) });
         }
-        if event.status.is_none() {
+        if fact.status.is_none() {
             return;
         }
-        let mut recipient = Recipient::told_by(event);
         if let [known] = self.recipients.as_mut_slice()
             && known.ids.is_empty()
-            && recipient.ids.is_empty()
+            && fact.participant.is_empty()
         {
-            known.merge(recipient);
+            known.take(fact);
             return;
         }
         // Everybody who shares an id with somebody is the same participant.
+        let mut recipient = Recipient::told_by(fact);
         let mut index = 0;
         while let Some(known) = self.recipients.get(index) {
             if known.is_same(&recipient) {
@@ -182,6 +187,30 @@ impl Message {
         }
         self.recipients.push(recipient);
         self.recipients.sort_unstable();
+    }
+
+    /// Whether [`Message::take`] would change nothing.
+    #[must_use]
+    pub fn knows(&self, fact: MessageFact<'_>) -> bool {
+        if fact.claim.is_some_and(|claim| self.is_outranked(fact.time, claim)) {
+            return false;
+        }
+        match self.recipients.as_slice() {
+            _ if fact.status.is_none() => true,
+            [] => false,
+            [known] if known.ids.is_empty() && fact.participant.is_empty() => known.knows(fact),
+            _ => {
+                let mut taken = self.clone();
+                taken.take(fact);
+                taken == *self
+            }
+        }
+    }
+
+    /// Whether `claim`, told at `time`, takes the place of what is claimed already.
+    fn is_outranked(&self, time: Time, claim: &Claim) -> bool {
+        let known = self.claim.as_ref();
+        known.is_none_or(|known| claim_rank(time, claim) < claim_rank(known.time, &known.fact))
     }
 
     /// What it has in common with others.
@@ -260,9 +289,20 @@ impl Message {
         key: &MessageKey,
         tally: &mut impl FnMut(&Filing<'_>, Measure<'_>, i64),
     ) {
+        let is_same = self.claim == new.claim;
+        if let (Some(before), Some(after)) = (self.lone(), new.lone())
+            && (is_same || before.times == Times::default())
+        {
+            return Self::change_lone(
+                (self, before, channel),
+                (new, after, new_channel),
+                key,
+                tally,
+            );
+        }
         let mut before = self.units(channel);
         let mut after = new.units(new_channel);
-        if self.claim == new.claim {
+        if is_same {
             before.retain(|unit| {
                 let same = after.iter().position(|other| other == unit);
                 same.map(|index| after.swap_remove(index)).is_none()
@@ -273,6 +313,43 @@ impl Message {
         }
         for Unit { place, measure } in after {
             tally(&new.filing(key, place), measure, 1);
+        }
+    }
+
+    /// Its recipient, if it has one that is not named, or none, and no taps: as nearly all have.
+    fn lone(&self) -> Option<&Recipient> {
+        match self.recipients.as_slice() {
+            _ if !self.taps.is_empty() => None,
+            [] => Some(&NOBODY),
+            [lone] => lone.ids.is_empty().then_some(lone),
+            _ => None,
+        }
+    }
+
+    /// As [`Message::contribute_change`], for what is [`Message::lone`], status by status.
+    fn change_lone(
+        (old, before, channel): (&Self, &Recipient, &Channel),
+        (new, after, new_channel): (&Self, &Recipient, &Channel),
+        key: &MessageKey,
+        tally: &mut impl FnMut(&Filing<'_>, Measure<'_>, i64),
+    ) {
+        let was = before.first().map(|first| old.filed(channel, before.sent(), Some(first)));
+        let is = after.first().map(|first| new.filed(new_channel, after.sent(), Some(first)));
+        for status in Status::ALL {
+            let unit = |recipient: &Recipient, filed: Option<(Side, Option<Category>)>| {
+                let ((side, category), time) = filed.zip(recipient.times.effective(status))?;
+                Some(Place { side, category, atom: Atom::of(time) })
+            };
+            let (was, is) = (unit(before, was), unit(after, is));
+            if was == is && (was.is_none() || before.measure(status) == after.measure(status)) {
+                continue;
+            }
+            if let Some(place) = was {
+                tally(&old.filing(key, place), before.measure(status), -1);
+            }
+            if let Some(place) = is {
+                tally(&new.filing(key, place), after.measure(status), 1);
+            }
         }
     }
 
@@ -436,31 +513,51 @@ struct Unit<'a> {
 type Units<'a> = SmallVec<[Unit<'a>; 6]>;
 
 /// Claims are ranked by source, then time, then template, then campaign (counting rule 4).
-fn claim_rank(told: &Told<Arc<Claim>>) -> impl Ord + '_ {
-    let Claim { source, template, campaign } = told.fact.as_ref();
-    (*source, told.time, template, campaign)
+fn claim_rank(time: Time, claim: &Claim) -> impl Ord + '_ {
+    let Claim { source, template, campaign } = claim;
+    (*source, time, template, campaign)
 }
 
 impl Recipient {
-    fn told_by(event: &MessageEvent) -> Self {
-        let time = event.time;
-        let mut ids = event.participant.clone();
+    /// The first thing told of them.
+    fn first(&self) -> Option<Time> {
+        self.times.first()
+    }
+
+    /// When it was sent to them.
+    fn sent(&self) -> Option<Time> {
+        self.times.effective(Status::Sent)
+    }
+
+    fn told_by(fact: MessageFact<'_>) -> Self {
+        let mut ids = fact.participant.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        let mut times = Times::default();
-        if let Some(status) = event.status {
-            times.put(status, time);
+        let mut recipient = Self { ids, ..Self::default() };
+        recipient.take(fact);
+        recipient
+    }
+
+    /// Takes in what is told of them.
+    fn take(&mut self, fact: MessageFact<'_>) {
+        let Some(status) = fact.status else { return };
+        self.times.put(status, fact.time);
+        if let Some(told) = error_of(fact)
+            && self.error.is_none_or(|known| told < known)
+        {
+            self.error = Some(told);
         }
-        // The price of a message is that of its delivery; on `sent` it is a forecast (rule 11).
-        let is_delivery =
-            matches!(event.status, Some(Status::Delivered | Status::Read | Status::Played));
-        let is_failure = event.status == Some(Status::Failed);
-        Self {
-            ids,
-            times,
-            error: event.error.filter(|_| is_failure).map(|fact| Told { time, fact }),
-            pricing: event.pricing.clone().filter(|_| is_delivery).map(|fact| Told { time, fact }),
+        if let Some(pricing) = price_of(fact).filter(|price| is_earlier(*price, &self.pricing)) {
+            self.pricing = Some(Told { time: fact.time, fact: Arc::clone(pricing.fact) });
         }
+    }
+
+    /// Whether [`Recipient::take`] would change nothing.
+    fn knows(&self, fact: MessageFact<'_>) -> bool {
+        let knows_time = |status| self.times.told(status).is_some_and(|known| known <= fact.time);
+        fact.status.is_none_or(knows_time)
+            && error_of(fact).is_none_or(|told| self.error.is_some_and(|known| known <= told))
+            && price_of(fact).is_none_or(|told| !is_earlier(told, &self.pricing))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -495,6 +592,25 @@ impl Recipient {
     }
 }
 
+/// The error that is told, which is that of a failure.
+fn error_of(fact: MessageFact<'_>) -> Option<Told<i64>> {
+    let code = fact.error.filter(|_| fact.status == Some(Status::Failed))?;
+    Some(Told { time: fact.time, fact: code })
+}
+
+/// The price that is told. That of a message is that of its delivery; on `sent` it is a forecast
+/// (counting rule 11).
+fn price_of(fact: MessageFact<'_>) -> Option<Told<&Arc<Pricing>>> {
+    let is_delivery =
+        matches!(fact.status, Some(Status::Delivered | Status::Read | Status::Played));
+    Some(Told { time: fact.time, fact: fact.pricing.filter(|_| is_delivery)? })
+}
+
+fn is_earlier(told: Told<&Arc<Pricing>>, known: &Option<Told<Arc<Pricing>>>) -> bool {
+    let known = known.as_ref().map(|Told { time, fact }| Told { time: *time, fact });
+    known.is_none_or(|known| told < known)
+}
+
 impl Times {
     fn slot(status: Status) -> usize {
         status as usize
@@ -502,7 +618,7 @@ impl Times {
 
     fn put(&mut self, status: Status, time: Time) {
         if let Some(slot) = self.0.get_mut(Self::slot(status)) {
-            *slot = Some(time).into();
+            *slot = (*slot).min(Earliest(time.0));
         }
     }
 

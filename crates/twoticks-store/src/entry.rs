@@ -17,7 +17,7 @@ use twoticks_core::ids::ChannelId;
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::Error;
-use crate::facts;
+use crate::facts::Facts;
 use crate::journal::Position;
 use crate::keys::Keys;
 use crate::ledger::{BODY_BYTES_MAX, Batch, Dead, Entry, Kind};
@@ -69,7 +69,7 @@ pub(crate) struct Work {
     pub(crate) accepted: Time,
     pub(crate) channel: Option<ChannelId>,
     pub(crate) group: Option<String>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Facts,
     /// How many dead parts it has.
     pub(crate) dead: usize,
     pub(crate) resolves: Option<Position>,
@@ -83,7 +83,8 @@ pub(crate) fn encode(keys: &Keys, batch: Batch) -> (Vec<u8>, Work) {
         Header { kind, accepted, origin, channel, group, events: Vec::new(), dead, resolves };
     let mut bytes =
         postcard::to_stdvec(&header).expect("every field of a header has a length that is known");
-    facts::put_events(&mut bytes, &events);
+    let events = Facts::of(events);
+    events.put(&mut bytes);
     let length = u32::try_from(bytes.len()).expect("events and texts of a batch are bounded");
     let mut payload = Vec::with_capacity(bytes.len() + body.len() / 2 + 64);
     payload.push(VERSION);
@@ -92,12 +93,12 @@ pub(crate) fn encode(keys: &Keys, batch: Batch) -> (Vec<u8>, Work) {
     if !body.is_empty() {
         payload.extend_from_slice(&keys.seal(PURPOSE, &bytes, &pack(&body)));
     }
-    (payload, Header { events, ..header }.into())
+    (payload, Work::of(header, events))
 }
 
-impl From<Header> for Work {
-    fn from(header: Header) -> Self {
-        let Header { kind: _, accepted, origin: _, channel, group, events, dead, resolves } =
+impl Work {
+    fn of(header: Header, events: Facts) -> Self {
+        let Header { kind: _, accepted, origin: _, channel, group, events: _, dead, resolves } =
             header;
         Self { accepted, channel, group, events, dead: dead.len(), resolves }
     }
@@ -110,7 +111,7 @@ pub(crate) fn decode(
     position: Position,
     payload: &[u8],
 ) -> Result<Entry, Error> {
-    let (header, bytes, sealed) = split(folder, position, payload)?;
+    let (header, events, bytes, sealed) = split(folder, position, payload)?;
     let damaged = || corrupt(folder, position);
     let body = if sealed.is_empty() {
         Vec::new()
@@ -118,7 +119,8 @@ pub(crate) fn decode(
         let packed = keys.open_sealed(PURPOSE, bytes, sealed).map_err(|_| damaged())?;
         unpack(&packed).ok_or_else(damaged)?
     };
-    let Header { kind, accepted, origin, channel, group, events, dead, resolves } = header;
+    let Header { kind, accepted, origin, channel, group, events: _, dead, resolves } = header;
+    let events = events.events().collect();
     let known = Kind::ALL.into_iter().find(|known| *known as u8 == kind);
     let kind = known.ok_or_else(|| Error::NewerVersion {
         what: format!("the kind of the journal's entry {position}"),
@@ -135,7 +137,7 @@ pub(crate) fn decode_work(
     position: Position,
     payload: &[u8],
 ) -> Result<Work, Error> {
-    split(folder, position, payload).map(|(header, ..)| header.into())
+    split(folder, position, payload).map(|(header, events, ..)| Work::of(header, events))
 }
 
 /// As [`decode_work`], and whether it was imported.
@@ -144,13 +146,13 @@ pub(crate) fn decode_look(
     position: Position,
     payload: &[u8],
 ) -> Result<(bool, Work), Error> {
-    let (header, ..) = split(folder, position, payload)?;
-    Ok((header.kind == Kind::Import as u8, header.into()))
+    let (header, events, ..) = split(folder, position, payload)?;
+    Ok((header.kind == Kind::Import as u8, Work::of(header, events)))
 }
 
 /// Whether the body of `payload` was sealed under `keys`; `None` if it has none that can be tried.
 pub(crate) fn opens(keys: &Keys, payload: &[u8]) -> Option<bool> {
-    let (_, bytes, sealed) = split(Path::new(""), 0, payload).ok()?;
+    let (_, _, bytes, sealed) = split(Path::new(""), 0, payload).ok()?;
     (!sealed.is_empty()).then(|| keys.open_sealed(PURPOSE, bytes, sealed).is_ok())
 }
 
@@ -158,7 +160,7 @@ fn split<'a>(
     folder: &Path,
     position: Position,
     payload: &'a [u8],
-) -> Result<(Header, &'a [u8], &'a [u8]), Error> {
+) -> Result<(Header, Facts, &'a [u8], &'a [u8]), Error> {
     let damaged = || corrupt(folder, position);
     let (&version, rest) = payload.split_first().ok_or_else(damaged)?;
     if version > VERSION {
@@ -171,15 +173,14 @@ fn split<'a>(
     let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| damaged())?;
     let (header, sealed) = rest.split_at_checked(length).ok_or_else(damaged)?;
-    let parsed = if version == 1 {
-        postcard::from_bytes(header).map_err(|_| damaged())?
-    } else {
-        let (parsed, mut rest): (Header, _) =
-            postcard::take_from_bytes(header).map_err(|_| damaged())?;
-        let events = facts::get_events(&mut rest).filter(|_| rest.is_empty());
-        Header { events: events.ok_or_else(damaged)?, ..parsed }
-    };
-    Ok((parsed, header, sealed))
+    if version == 1 {
+        let mut parsed: Header = postcard::from_bytes(header).map_err(|_| damaged())?;
+        let events = Facts::of(std::mem::take(&mut parsed.events));
+        return Ok((parsed, events, header, sealed));
+    }
+    let (parsed, mut rest) = postcard::take_from_bytes(header).map_err(|_| damaged())?;
+    let events = Facts::take(&mut rest).filter(|_| rest.is_empty());
+    Ok((parsed, events.ok_or_else(damaged)?, header, sealed))
 }
 
 fn corrupt(folder: &Path, position: Position) -> Error {

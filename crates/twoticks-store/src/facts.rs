@@ -1,15 +1,15 @@
-//! The events of an entry, packed: what they share is written once.
+//! The events of an entry, with what they share once: in memory for the fold, and packed.
 //!
 //! The events of a webhook are of few numbers, templates and prices. Those are listed first, each
-//! once, and events name them by index:
+//! once, and events name them by index, so that taking an entry in touches each of them once and
+//! not once for each event. Packed:
 //!
 //! `senders: count, each channel and number | claims: count | prices: count | events: count, each`
 //!
 //! A message's event is `flags (1) | status (1) | sender | hash (16) | time | error | price | claim`
 //! ` | participants`, of which the flags say what is there; times are differences to the one
 //! before. Every other event is [`OTHER`], its length and postcard. Counts, indices and lengths are
-//! LEB128, times and codes zigzag; claims and prices are postcard behind their length. Read back,
-//! events that named the same share it in memory, too.
+//! LEB128, times and codes zigzag; claims and prices are postcard behind their length.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use hashbrown::HashTable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use twoticks_core::clock::Time;
-use twoticks_core::event::{Claim, Event, MessageEvent, Pricing, Status};
+use twoticks_core::event::{Claim, Event, MessageEvent, MessageFact, Pricing, Status};
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -36,9 +36,44 @@ const OTHER: u8 = 1 << 7;
 
 /// A number and its channel.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Sender {
-    channel: ChannelId,
-    number: PhoneNumber,
+pub(crate) struct Sender {
+    pub(crate) channel: ChannelId,
+    pub(crate) number: PhoneNumber,
+}
+
+/// The events of an entry, in their order.
+#[derive(Default)]
+pub(crate) struct Facts {
+    senders: Vec<Sender>,
+    claims: Vec<Arc<Claim>>,
+    prices: Vec<Arc<Pricing>>,
+    participants: Vec<Hash>,
+    others: Vec<Event>,
+    all: Vec<Fact>,
+}
+
+/// An event of a message, by indices; or the index of one of the others.
+enum Fact {
+    Message {
+        message: Hash,
+        time: Time,
+        sender: u32,
+        claim: Option<u32>,
+        price: Option<u32>,
+        status: Option<Status>,
+        error: Option<i64>,
+        /// Where those of its participant begin and end.
+        participant: (u32, u32),
+    },
+    Other(u32),
+}
+
+/// An event as [`Facts`] have it.
+pub(crate) enum Told<'a> {
+    /// Of which message, by the index of its sender, and what.
+    Message(u32, Hash, MessageFact<'a>),
+    /// Whatever else.
+    Other(&'a Event),
 }
 
 /// What several events name, in the order of their first use.
@@ -98,75 +133,238 @@ impl Hasher for Chain {
     }
 }
 
-/// Puts `events` behind `out`.
-pub(crate) fn put_events(out: &mut Vec<u8>, events: &[Event]) {
-    let (mut senders, mut claims, mut prices) = (Names::new(), Names::new(), Names::new());
-    let mut packed = Vec::with_capacity(events.len() * 32);
-    let mut before = Before::default();
-    for event in events {
-        let Event::Message(event) = event else {
-            packed.push(OTHER);
-            put_row(&mut packed, event);
-            continue;
-        };
-        let MessageEvent {
-            channel,
-            number,
-            message,
-            participant,
-            time,
-            status,
-            error,
-            pricing,
-            claim,
-        } = event;
-        let sender = senders.index(
-            |known: &Sender| known.number == *number && known.channel == *channel,
-            || Sender { channel: channel.clone(), number: number.clone() },
-        );
-        let is_same = before.sender == Some(sender);
-        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-        packed.push(
-            flag(is_same, SAME_SENDER)
-                | flag(status.is_some(), STATUS)
-                | flag(error.is_some(), ERROR)
-                | flag(pricing.is_some(), PRICE)
-                | flag(claim.is_some(), CLAIM)
-                | flag(!participant.is_empty(), PARTICIPANTS),
-        );
-        packed.extend(status.map(|status| status as u8));
-        if !is_same {
-            put(&mut packed, sender.into());
-        }
-        packed.extend_from_slice(&message.0);
-        put_signed(&mut packed, time.0.wrapping_sub(before.time));
-        before = Before { sender: Some(sender), time: time.0 };
-        if let Some(error) = error {
-            put_signed(&mut packed, *error);
-        }
-        if let Some(pricing) = pricing {
-            put(
-                &mut packed,
-                prices.index(|known| same(known, pricing), || Arc::clone(pricing)).into(),
+impl Facts {
+    /// Those of `events`.
+    pub(crate) fn of(events: Vec<Event>) -> Self {
+        let (mut senders, mut claims, mut prices) = (Names::new(), Names::new(), Names::new());
+        let (mut participants, mut others) = (Vec::new(), Vec::new());
+        let mut all = Vec::with_capacity(events.len());
+        for event in events {
+            let event = match event {
+                Event::Message(event) => event,
+                other => {
+                    all.push(Fact::Other(index(others.len())));
+                    others.push(other);
+                    continue;
+                }
+            };
+            let MessageEvent { channel, number, message, participant, time, status, error, .. } =
+                event;
+            let sender = senders.index(
+                |known: &Sender| known.number == number && known.channel == channel,
+                || Sender { channel: channel.clone(), number: number.clone() },
             );
+            let first = index(participants.len());
+            participants.extend(participant);
+            let participant = (first, index(participants.len()));
+            let price =
+                event.pricing.map(|it| prices.index(|known| same(known, &it), || Arc::clone(&it)));
+            let claim =
+                event.claim.map(|it| claims.index(|known| same(known, &it), || Arc::clone(&it)));
+            all.push(Fact::Message {
+                message,
+                time,
+                sender,
+                claim,
+                price,
+                status,
+                error,
+                participant,
+            });
         }
-        if let Some(claim) = claim {
-            put(&mut packed, claims.index(|known| same(known, claim), || Arc::clone(claim)).into());
-        }
-        if !participant.is_empty() {
-            put(&mut packed, participant.len() as u64);
-            participant.iter().for_each(|id| packed.extend_from_slice(&id.0));
+        let (senders, claims, prices) = (senders.all, claims.all, prices.all);
+        Self { senders, claims, prices, participants, others, all }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Who sends, by index.
+    pub(crate) fn senders(&self) -> &[Sender] {
+        &self.senders
+    }
+
+    /// The event at `index`.
+    pub(crate) fn get(&self, index: usize) -> Option<Told<'_>> {
+        match *self.all.get(index)? {
+            Fact::Other(other) => self.others.get(at(other)).map(Told::Other),
+            Fact::Message {
+                message,
+                time,
+                sender,
+                claim,
+                price,
+                status,
+                error,
+                participant: (first, end),
+            } => {
+                let claim = claim.and_then(|claim| self.claims.get(at(claim)));
+                let pricing = price.and_then(|price| self.prices.get(at(price)));
+                let participant = self.participants.get(at(first)..at(end)).unwrap_or_default();
+                let fact = MessageFact { participant, time, status, error, pricing, claim };
+                Some(Told::Message(sender, message, fact))
+            }
         }
     }
-    put(out, senders.all.len() as u64);
-    for Sender { channel, number } in &senders.all {
-        put_row(out, channel);
-        put_row(out, number);
+
+    /// The channels that they are of; one may be said more than once.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelId> {
+        let of_messages = self.senders.iter().map(|sender| &sender.channel);
+        of_messages.chain(self.others.iter().map(Event::channel))
     }
-    put_all(out, &claims.all);
-    put_all(out, &prices.all);
-    put(out, events.len() as u64);
-    out.append(&mut packed);
+
+    /// Each as it was told.
+    pub(crate) fn events(&self) -> impl Iterator<Item = Event> {
+        (0..self.len()).filter_map(|index| {
+            Some(match self.get(index)? {
+                Told::Other(event) => event.clone(),
+                Told::Message(sender, message, fact) => {
+                    let Sender { channel, number } = self.senders.get(at(sender))?;
+                    let MessageFact { participant, time, status, error, pricing, claim } = fact;
+                    Event::Message(MessageEvent {
+                        channel: channel.clone(),
+                        number: number.clone(),
+                        message,
+                        participant: participant.to_vec(),
+                        time,
+                        status,
+                        error,
+                        pricing: pricing.cloned(),
+                        claim: claim.cloned(),
+                    })
+                }
+            })
+        })
+    }
+
+    /// Puts them behind `out`.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let count = |out: &mut Vec<u8>, length: usize| put(out, length as u64);
+        count(out, self.senders.len());
+        for Sender { channel, number } in &self.senders {
+            put_row(out, channel);
+            put_row(out, number);
+        }
+        put_all(out, &self.claims);
+        put_all(out, &self.prices);
+        count(out, self.len());
+        out.reserve(self.len() * 32);
+        let mut before = Before::default();
+        for fact in &self.all {
+            let (message, time, sender, claim, price, status, error, participant) = match fact {
+                Fact::Other(other) => {
+                    out.push(OTHER);
+                    if let Some(event) = self.others.get(at(*other)) {
+                        put_row(out, event);
+                    }
+                    continue;
+                }
+                Fact::Message {
+                    message,
+                    time,
+                    sender,
+                    claim,
+                    price,
+                    status,
+                    error,
+                    participant,
+                } => (message, time.0, *sender, claim, price, status, error, participant),
+            };
+            let participant = self.participants.get(at(participant.0)..at(participant.1));
+            let participant = participant.unwrap_or_default();
+            let is_same = before.sender == Some(sender);
+            let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+            out.push(
+                flag(is_same, SAME_SENDER)
+                    | flag(status.is_some(), STATUS)
+                    | flag(error.is_some(), ERROR)
+                    | flag(price.is_some(), PRICE)
+                    | flag(claim.is_some(), CLAIM)
+                    | flag(!participant.is_empty(), PARTICIPANTS),
+            );
+            out.extend(status.map(|status| status as u8));
+            if !is_same {
+                put(out, sender.into());
+            }
+            out.extend_from_slice(&message.0);
+            put_signed(out, time.wrapping_sub(before.time));
+            before = Before { sender: Some(sender), time };
+            if let Some(error) = error {
+                put_signed(out, *error);
+            }
+            for named in [price, claim].into_iter().flatten() {
+                put(out, (*named).into());
+            }
+            if !participant.is_empty() {
+                count(out, participant.len());
+                participant.iter().for_each(|id| out.extend_from_slice(&id.0));
+            }
+        }
+    }
+
+    /// Takes what [`Facts::put`] put from the beginning of `rest`; `None` if it is not that.
+    pub(crate) fn take(rest: &mut &[u8]) -> Option<Self> {
+        let senders = (0..get(rest)?)
+            .map(|_| Some(Sender { channel: get_row(rest)?, number: get_row(rest)? }))
+            .collect::<Option<Vec<_>>>()?;
+        let (claims, prices) = (get_all(rest)?, get_all(rest)?);
+        let mut facts = Self { senders, claims, prices, ..Self::default() };
+        let count = usize::try_from(get(rest)?).ok()?;
+        // An event has two bytes at least: a count that is rubbish must not reserve memory.
+        facts.all.reserve(count.min(rest.len() / 2));
+        let mut before = Before::default();
+        for _ in 0..count {
+            let flags = byte(rest)?;
+            if flags == OTHER {
+                facts.all.push(Fact::Other(index(facts.others.len())));
+                facts.others.push(get_row(rest)?);
+                continue;
+            }
+            let has = |flag: u8| flags & flag != 0;
+            let status =
+                if has(STATUS) { Some(*Status::ALL.get(usize::from(byte(rest)?))?) } else { None };
+            let sender = match (has(SAME_SENDER), before.sender) {
+                (true, Some(sender)) => sender,
+                (true, None) => return None,
+                (false, _) => get_index(rest, facts.senders.len())?,
+            };
+            let message = get_hash(rest)?;
+            let time = before.time.wrapping_add(get_signed(rest)?);
+            before = Before { sender: Some(sender), time };
+            let error = if has(ERROR) { Some(get_signed(rest)?) } else { None };
+            let price = if has(PRICE) { Some(get_index(rest, facts.prices.len())?) } else { None };
+            let claim = if has(CLAIM) { Some(get_index(rest, facts.claims.len())?) } else { None };
+            let first = index(facts.participants.len());
+            for _ in 0..if has(PARTICIPANTS) { get(rest)? } else { 0 } {
+                facts.participants.push(get_hash(rest)?);
+            }
+            let participant = (first, index(facts.participants.len()));
+            let time = Time(time);
+            facts.all.push(Fact::Message {
+                message,
+                time,
+                sender,
+                claim,
+                price,
+                status,
+                error,
+                participant,
+            });
+        }
+        Some(facts)
+    }
+}
+
+/// An index into a list of an entry.
+fn index(length: usize) -> u32 {
+    u32::try_from(length).expect("what an entry has is bounded")
+}
+
+/// What an index is to a list.
+fn at(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 fn same<T: PartialEq>(one: &Arc<T>, two: &Arc<T>) -> bool {
@@ -191,55 +389,6 @@ fn put_row(out: &mut Vec<u8>, row: &impl Serialize) {
     out.extend_from_slice(&row);
 }
 
-/// Takes what [`put_events`] put from the beginning of `rest`; `None` if it is not that.
-pub(crate) fn get_events(rest: &mut &[u8]) -> Option<Vec<Event>> {
-    let senders = (0..get(rest)?)
-        .map(|_| Some(Sender { channel: get_row(rest)?, number: get_row(rest)? }))
-        .collect::<Option<Vec<_>>>()?;
-    let claims: Vec<Arc<Claim>> = get_all(rest)?;
-    let prices: Vec<Arc<Pricing>> = get_all(rest)?;
-    let count = usize::try_from(get(rest)?).ok()?;
-    // An event has two bytes at least: a count that is rubbish must not reserve memory.
-    let mut events = Vec::with_capacity(count.min(rest.len() / 2));
-    let mut before = Before::default();
-    for _ in 0..count {
-        let flags = byte(rest)?;
-        if flags == OTHER {
-            events.push(get_row(rest)?);
-            continue;
-        }
-        let has = |flag: u8| flags & flag != 0;
-        let status =
-            if has(STATUS) { Some(*Status::ALL.get(usize::from(byte(rest)?))?) } else { None };
-        let sender = match (has(SAME_SENDER), before.sender) {
-            (true, Some(sender)) => sender,
-            (true, None) => return None,
-            (false, _) => u32::try_from(get(rest)?).ok()?,
-        };
-        let Sender { channel, number } = senders.get(usize::try_from(sender).ok()?)?;
-        let message = get_hash(rest)?;
-        let time = before.time.wrapping_add(get_signed(rest)?);
-        before = Before { sender: Some(sender), time };
-        let error = if has(ERROR) { Some(get_signed(rest)?) } else { None };
-        let pricing = if has(PRICE) { Some(get_named(&prices, rest)?) } else { None };
-        let claim = if has(CLAIM) { Some(get_named(&claims, rest)?) } else { None };
-        let participants = if has(PARTICIPANTS) { get(rest)? } else { 0 };
-        let participant = (0..participants).map(|_| get_hash(rest)).collect::<Option<Vec<_>>>()?;
-        events.push(Event::Message(MessageEvent {
-            channel: channel.clone(),
-            number: number.clone(),
-            message,
-            participant,
-            time: Time(time),
-            status,
-            error,
-            pricing,
-            claim,
-        }));
-    }
-    Some(events)
-}
-
 fn byte(rest: &mut &[u8]) -> Option<u8> {
     let (&byte, behind) = rest.split_first()?;
     *rest = behind;
@@ -252,8 +401,10 @@ fn get_hash(rest: &mut &[u8]) -> Option<Hash> {
     Some(Hash(*hash))
 }
 
-fn get_named<T>(names: &[Arc<T>], rest: &mut &[u8]) -> Option<Arc<T>> {
-    names.get(usize::try_from(get(rest)?).ok()?).cloned()
+/// An index of a list that is so long.
+fn get_index(rest: &mut &[u8], length: usize) -> Option<u32> {
+    let index = u32::try_from(get(rest)?).ok()?;
+    (at(index) < length).then_some(index)
 }
 
 fn get_all<T: DeserializeOwned>(rest: &mut &[u8]) -> Option<Vec<Arc<T>>> {
@@ -280,10 +431,12 @@ mod tests {
             events in prop::collection::vec(any_event(), 0..40),
         ) {
             let mut out = Vec::new();
-            put_events(&mut out, &events);
+            let facts = Facts::of(events.clone());
+            prop_assert_eq!(&facts.events().collect::<Vec<_>>(), &events);
+            facts.put(&mut out);
             out.push(7);
             let mut rest = out.as_slice();
-            let read = get_events(&mut rest).unwrap();
+            let read: Vec<_> = Facts::take(&mut rest).unwrap().events().collect();
             prop_assert_eq!(&read, &events);
             prop_assert_eq!(rest, &[7]);
             let claims: Vec<_> = read
@@ -304,12 +457,12 @@ mod tests {
             rubbish: Vec<u8>,
         ) {
             let mut out = Vec::new();
-            put_events(&mut out, &events);
+            Facts::of(events).put(&mut out);
             for cut in 0..out.len() {
                 let mut rest = &out[..cut];
-                prop_assert!(get_events(&mut rest).is_none(), "cut at {}", cut);
+                prop_assert!(Facts::take(&mut rest).is_none(), "cut at {}", cut);
             }
-            let _ = get_events(&mut rubbish.as_slice());
+            drop(Facts::take(&mut rubbish.as_slice()));
         }
     }
 }

@@ -225,16 +225,14 @@ pub struct Look {
 }
 
 impl Look {
-    /// Whether something accepted then, with this channel and these events, is looked for.
-    pub(crate) fn wants(
+    /// Whether something accepted then, of one of these channels, is looked for.
+    pub(crate) fn wants<'a>(
         &self,
         accepted: Time,
-        channel: Option<&ChannelId>,
-        events: &[Event],
+        mut channels: impl Iterator<Item = &'a ChannelId>,
     ) -> bool {
-        let is_of = |event: &Event| *event.channel() == self.channel;
         (self.from..self.tail).contains(&accepted)
-            && (channel == Some(&self.channel) || events.iter().any(is_of))
+            && channels.any(|channel| *channel == self.channel)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use twoticks_core::channel::Channel;
 use twoticks_core::clock::Time;
+use twoticks_core::event::Event;
 use twoticks_core::fold::{self, Rows, Touched};
 use twoticks_core::ids::ChannelId;
 use twoticks_core::message::{Age, BACKDATED_MAX, Message, MessageKey};
@@ -155,7 +156,8 @@ impl Ledger for MemoryLedger {
         for entry in inner.entries.iter().filter(|entry| entry.batch.kind != Kind::Import) {
             let Batch { accepted, channel, events, body, .. } = &entry.batch;
             seen += usize::from((look.from..look.tail.plus(TURNED_BACK_MAX)).contains(accepted));
-            let is_wanted = look.wants(*accepted, channel.as_ref(), events);
+            let of_events = events.iter().map(Event::channel);
+            let is_wanted = look.wants(*accepted, channel.iter().chain(of_events));
             bytes += if is_wanted { body.len() } else { 0 };
             if seen > LOOKED_ENTRIES_MAX || bytes > LOOKED_BYTES_MAX {
                 found.is_whole = *accepted >= look.until;

@@ -73,7 +73,7 @@ pub(crate) fn accepted(
             found.is_whole = is_tail;
             break;
         }
-        if !look.wants(work.accepted, work.channel.as_ref(), &work.events) {
+        if !look.wants(work.accepted, work.channel.iter().chain(work.events.channels())) {
             continue;
         }
         let entry = entry::decode(keys, folder, position, &payload)?;

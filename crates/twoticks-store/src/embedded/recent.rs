@@ -7,6 +7,7 @@
 use std::hint::black_box;
 
 use hashbrown::HashTable;
+use twoticks_core::clock::Time;
 use twoticks_core::fold::Touched;
 use twoticks_core::ids::{ChannelId, Hash, PhoneNumber};
 use twoticks_core::message::{Message, MessageKey};
@@ -65,8 +66,9 @@ struct Line {
 /// A message's place here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct At {
-    line: u32,
-    hash: Hash,
+    /// The number's, by [`Recent::line`].
+    pub(crate) line: u32,
+    pub(crate) hash: Hash,
 }
 
 impl Recent {
@@ -94,15 +96,11 @@ impl Recent {
     /// Where `key` is or would be.
     pub(crate) fn at(&mut self, key: &MessageKey) -> At {
         let MessageKey { channel, number, message } = key;
-        self.of(channel, number, *message)
+        At { line: self.line(channel, number), hash: *message }
     }
 
-    /// Where that message is or would be.
-    pub(crate) fn of(&mut self, channel: &ChannelId, number: &PhoneNumber, message: Hash) -> At {
-        At { line: self.line(channel, number), hash: message }
-    }
-
-    fn line(&mut self, channel: &ChannelId, number: &PhoneNumber) -> u32 {
+    /// The place of a number, which stays as it is.
+    pub(crate) fn line(&mut self, channel: &ChannelId, number: &PhoneNumber) -> u32 {
         let is = |line: &Line| line.number == *number && line.channel == *channel;
         if at(&self.lines, self.last_line).is_some_and(is) {
             return self.last_line;
@@ -150,6 +148,19 @@ impl Recent {
         slot.is_some()
     }
 
+    /// Reads what it takes to have room for so many messages more.
+    pub(crate) fn touch_next(&self, messages: usize) {
+        let Self { slots, by_key, hand, capacity, .. } = self;
+        if slots.len() < *capacity {
+            return;
+        }
+        for hand in (*hand + 1..slots.len()).take(messages) {
+            let Some(Slot { line, hash, .. }) = slots.get(hand) else { return };
+            let of = At { line: *line, hash: *hash };
+            black_box(by_key.find(hash_of(of), |index| usize::try_from(*index) == Ok(hand)));
+        }
+    }
+
     /// Puts the key of a message behind `key`.
     pub(crate) fn put_key(&self, of: At, key: &mut Vec<u8>) {
         if let Some(line) = at(&self.lines, of.line) {
@@ -158,8 +169,23 @@ impl Recent {
         }
     }
 
-    /// Keeps what was read from the tables.
+    /// Takes the message's row out, if it is here, until it is kept or put.
+    pub(crate) fn take(&mut self, of: At) -> Option<Touched<Message>> {
+        let slots = &mut self.slots;
+        let found = *self.by_key.find(hash_of(of), |index| is_of(slots, *index, of))?;
+        self.found = Some((of, found));
+        let nothing = Touched { accepted: Time::default(), row: Message::default() };
+        at_mut(slots, found).map(|slot| std::mem::replace(&mut slot.row, nothing))
+    }
+
+    /// Keeps what was read from the tables, or taken from here and has not changed.
     pub(crate) fn keep(&mut self, of: At, mut row: Touched<Message>) {
+        if let Some((_, index)) = self.found.take_if(|(last, _)| *last == of) {
+            if let Some(slot) = at_mut(&mut self.slots, index) {
+                slot.row = row;
+            }
+            return;
+        }
         self.shared.share(&mut row.row);
         self.insert(of, row, 0);
     }

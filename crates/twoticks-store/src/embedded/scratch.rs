@@ -8,6 +8,7 @@ use crate::embedded::tables::{Slot, Tables};
 use crate::embedded::young::Young;
 use crate::entry::Work;
 use crate::error::Error;
+use crate::facts::Facts;
 use crate::ledger::{Batch, Digest, Entry};
 
 /// Tables in a folder of their own.
@@ -71,5 +72,6 @@ impl Scratch {
 fn work(batch: Batch) -> Work {
     let Batch { kind: _, accepted, origin: _, channel, group, events, dead, resolves, body: _ } =
         batch;
+    let events = Facts::of(events);
     Work { accepted, channel, group, events, dead: dead.len(), resolves }
 }

@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use twoticks_core::channel::Channel;
 use twoticks_core::clock::Time;
-use twoticks_core::event::{Button, ButtonKind, Event, MessageEvent, TapEvent};
+use twoticks_core::event::{Button, ButtonKind, TapEvent};
 use twoticks_core::fold::{self, Rows, Touched};
-use twoticks_core::ids::{ChannelId, Text};
+use twoticks_core::ids::{ChannelId, Hash, Text};
 use twoticks_core::message::{BACKDATED_MAX, Message, MessageKey};
 use twoticks_core::tap::{Tap, TapKey};
 use twoticks_core::totals::{Cell, Filing, Measure, Totals};
@@ -27,10 +28,11 @@ use crate::embedded::cells::Cells;
 use crate::embedded::filling::Filters;
 use crate::embedded::memory::Memory;
 use crate::embedded::pieces::Found;
-use crate::embedded::recent::Recent;
+use crate::embedded::recent::{At, Recent};
 use crate::embedded::tables::{Tables, engine_error, layout_error};
 use crate::entry::Work;
 use crate::error::Error;
+use crate::facts::{Facts, Sender, Told};
 use crate::journal::Position;
 use crate::layout;
 use crate::ledger::Counters;
@@ -150,18 +152,23 @@ impl Young {
             self.channels.clear();
         }
         let accepted = work.accepted.max(self.latest.plus(-BACKDATED_MAX));
-        let (mut looked, mut unknown) = (self.folded, 0_u64);
+        let mut senders = Senders::of(&work.events, &mut self.recent);
+        let mut ahead = Ahead::new();
         while let Some(event) = work.events.get(self.folded) {
-            if self.folded >= looked {
-                let next = work.events.get(looked..).unwrap_or_default();
-                let next = next.get(..AHEAD).unwrap_or(next);
-                unknown = self.look_ahead(&tables.filters(), next);
-                looked += next.len();
+            if ahead.is_empty() {
+                let next = (self.folded..work.events.len()).take(AHEAD);
+                let next = next.filter_map(|index| work.events.get(index));
+                self.look_ahead(&tables.filters(), &senders, next, &mut ahead);
             }
-            let is_unknown = unknown & 1 != 0;
-            let mut rows = Fold { young: self, tables, folder, is_unknown };
-            let outcome = fold::apply(&mut rows, accepted, event)?;
-            unknown >>= 1;
+            let at = ahead.pop().flatten();
+            let mut rows = Fold { young: self, tables, folder, at };
+            let outcome = match event {
+                Told::Other(event) => fold::apply(&mut rows, accepted, event)?,
+                Told::Message(sender, message, fact) => {
+                    let key = senders.key(sender, message);
+                    fold::apply_message(&mut rows, accepted, key, fact)?
+                }
+            };
             self.folded += 1;
             self.counters.count(outcome);
         }
@@ -189,23 +196,31 @@ impl Young {
     }
 
     /// Looks at what is known of the next messages, [`AHEAD`] at most: memory is slow to answer
-    /// and can be asked for all of them at once. A bit for each, from the lowest, that says that
-    /// nothing is known and no table has to be asked.
-    fn look_ahead(&mut self, filters: &Filters, events: &[Event]) -> u64 {
+    /// and can be asked for all of them at once. What is found goes to the end of `ahead`, the last
+    /// one first.
+    fn look_ahead<'a>(
+        &mut self,
+        filters: &Filters,
+        senders: &Senders,
+        events: impl Iterator<Item = Told<'a>>,
+        ahead: &mut Ahead,
+    ) {
         let Self { recent, key, .. } = self;
-        events.iter().rev().fold(0, |unknown, event| {
-            let Event::Message(MessageEvent { channel, number, message, claim, .. }) = event else {
-                return unknown << 1;
-            };
-            black_box(claim.as_ref().map(|claim| claim.source));
-            let at = recent.of(channel, number, *message);
-            let is_known = recent.touch(at) || {
-                key.clear();
-                recent.put_key(at, key);
-                filters.may_have(key)
-            };
-            unknown << 1 | u64::from(!is_known)
-        })
+        let mut new = 0;
+        ahead.extend(events.map(|event| {
+            let Told::Message(sender, message, fact) = event else { return None };
+            black_box(fact.claim.map(|claim| claim.source));
+            let at = senders.at(sender, message);
+            if recent.touch(at) {
+                return Some((at, true));
+            }
+            new += 1;
+            key.clear();
+            recent.put_key(at, key);
+            Some((at, filters.may_have(key)))
+        }));
+        ahead.reverse();
+        recent.touch_next(new);
     }
 
     /// How many rows are to be committed.
@@ -271,42 +286,94 @@ fn decoded<T: DeserializeOwned>(value: Option<&[u8]>, folder: &Path) -> Result<O
     value.map(layout::row).transpose().map_err(|error| layout_error(error, folder))
 }
 
+/// Where the next messages are, the last one first, and whether something may be known of them
+/// that is not young; `None` for what is not told of a message.
+type Ahead = SmallVec<[Option<(At, bool)>; AHEAD]>;
+
+/// The senders of an entry: what is looked up for each of them and not for each event.
+struct Senders(SmallVec<[(u32, MessageKey); 1]>);
+
+impl Senders {
+    fn of(events: &Facts, recent: &mut Recent) -> Self {
+        let all = events.senders().iter().map(|Sender { channel, number }| {
+            let (channel, number) = (channel.clone(), number.clone());
+            let line = recent.line(&channel, &number);
+            (line, MessageKey { channel, number, message: Hash([0; 16]) })
+        });
+        Self(all.collect())
+    }
+
+    fn at(&self, sender: u32, message: Hash) -> At {
+        let line = usize::try_from(sender).ok().and_then(|sender| self.0.get(sender));
+        At { line: line.expect("an event names a sender of its entry").0, hash: message }
+    }
+
+    /// The key of a message, until the next one is asked for.
+    fn key(&mut self, sender: u32, message: Hash) -> &MessageKey {
+        let sender = usize::try_from(sender).ok().and_then(|sender| self.0.get_mut(sender));
+        let (_, key) = sender.expect("an event names a sender of its entry");
+        key.message = message;
+        key
+    }
+}
+
 /// The rows, young and old, while an event is taken in.
 struct Fold<'a> {
     young: &'a mut Young,
     tables: &'a Tables,
     folder: &'a Path,
-    /// Whether nothing is known of the message that the event is about, unless it is young.
-    is_unknown: bool,
+    /// What was found out ahead of the message that the event is told of, if it is.
+    at: Option<(At, bool)>,
+}
+
+impl Fold<'_> {
+    /// Where a message is, and whether something may be known of it that is not young.
+    fn at(&mut self, key: &MessageKey) -> (At, bool) {
+        self.at.unwrap_or_else(|| (self.young.recent.at(key), true))
+    }
+
+    /// What the tables have of a message.
+    fn stored(&self, key: &MessageKey) -> Result<Option<Touched<Message>>, Error> {
+        Ok(match self.tables.message(&layout::message(key))? {
+            None => None,
+            // How old it is is all that matters of it.
+            Some(Found::Tombstone(accepted)) => Some(Touched { accepted, row: Message::default() }),
+            Some(Found::Row(value)) => decoded(Some(&value), self.folder)?,
+        })
+    }
 }
 
 impl Rows for Fold<'_> {
     type Error = Error;
 
     fn message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Error> {
-        let recent = &mut self.young.recent;
-        let at = recent.at(key);
-        if let Some(row) = recent.get(at) {
+        let (at, may_be_known) = self.at(key);
+        if let Some(row) = self.young.recent.get(at) {
             return Ok(Some(row.clone()));
         }
-        if self.is_unknown {
-            return Ok(None);
+        let row = if may_be_known { self.stored(key)? } else { None };
+        if let Some(row) = &row {
+            self.young.recent.keep(at, row.clone());
         }
-        let row: Touched<Message> = match self.tables.message(&layout::message(key))? {
-            None => return Ok(None),
-            // How old it is is all that matters of it.
-            Some(Found::Tombstone(accepted)) => Touched { accepted, row: Message::default() },
-            Some(Found::Row(value)) => {
-                layout::row(&value).map_err(|error| layout_error(error, self.folder))?
-            }
-        };
-        recent.keep(at, row.clone());
-        Ok(Some(row))
+        Ok(row)
     }
 
     fn put_message(&mut self, key: &MessageKey, row: Touched<Message>) {
-        let at = self.young.recent.at(key);
+        let (at, _) = self.at(key);
         self.young.recent.put(at, row);
+    }
+
+    fn take_message(&mut self, key: &MessageKey) -> Result<Option<Touched<Message>>, Error> {
+        let (at, may_be_known) = self.at(key);
+        if let Some(row) = self.young.recent.take(at) {
+            return Ok(Some(row));
+        }
+        if may_be_known { self.stored(key) } else { Ok(None) }
+    }
+
+    fn put_message_back(&mut self, key: &MessageKey, row: Touched<Message>) {
+        let (at, _) = self.at(key);
+        self.young.recent.keep(at, row);
     }
 
     fn tap(&mut self, key: &TapKey) -> Result<Option<Touched<Tap>>, Error> {
