@@ -12,12 +12,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-program=target/release/twoticks
+program=target/dist/twoticks
 if [ "${1:-}" = --program ]; then
   program=$2
   shift 2
 else
-  cargo build --release --locked -p twoticks
+  cargo build --profile dist --locked -p twoticks
 fi
 dir=${BENCH_DIR:-$PWD/target/bench}
 mkdir -p "$dir"

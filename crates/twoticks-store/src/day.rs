@@ -95,27 +95,51 @@ impl Sums {
         each_extra(totals, |extra, by| self.bump(index(extra), by));
     }
 
-    /// The sums as they are asked for.
-    pub(crate) fn totals(&self, extras: &[Extra]) -> Totals {
-        let [accepted, sent, delivered, read, played, late] = self.plain;
-        let mut totals =
-            Totals { accepted, sent, delivered, read, played, late, ..Totals::default() };
-        for (index, by) in self.extras.iter().filter(|(_, by)| *by != 0) {
-            match extras.get(usize::try_from(*index).unwrap_or(usize::MAX)) {
-                None => {}
-                Some(Extra::Failed(code)) => drop(totals.failures.insert(*code, *by)),
-                Some(Extra::Charged(charge)) => drop(totals.charged.insert(charge.clone(), *by)),
-                Some(Extra::Cost(currency)) => drop(totals.cost.insert(currency.clone(), *by)),
-                Some(Extra::Clicked(button)) => {
-                    totals.clicks.entry(button.clone()).or_default().all = *by;
-                }
-                Some(Extra::ClickedFirst(button)) => {
-                    totals.clicks.entry(button.clone()).or_default().unique = *by;
+    /// Adds `other`, whose extras have the same indices; `false` if a sum leaves the range of `i64`,
+    /// and some are added then.
+    #[must_use]
+    fn checked_add(&mut self, other: &Self) -> bool {
+        for (sum, by) in self.plain.iter_mut().zip(other.plain) {
+            let Some(added) = sum.checked_add(by) else { return false };
+            *sum = added;
+        }
+        for (index, by) in &other.extras {
+            match self.extras.iter_mut().find(|(known, _)| known == index) {
+                None => self.extras.push((*index, *by)),
+                Some((_, sum)) => {
+                    let Some(added) = sum.checked_add(*by) else { return false };
+                    *sum = added;
                 }
             }
         }
-        totals
+        true
     }
+
+    /// The sums as they are asked for.
+    pub(crate) fn totals(&self, extras: &[Extra]) -> Totals {
+        let named = self.extras.iter().filter_map(|(index, by)| {
+            Some((extras.get(usize::try_from(*index).unwrap_or(usize::MAX))?, *by))
+        });
+        totals_of(self.plain, named)
+    }
+}
+
+/// Plain sums and extras as they are asked for.
+fn totals_of<'a>(plain: [i64; PLAIN], extras: impl Iterator<Item = (&'a Extra, i64)>) -> Totals {
+    let [accepted, sent, delivered, read, played, late] = plain;
+    let mut totals = Totals { accepted, sent, delivered, read, played, late, ..Totals::default() };
+    for (extra, by) in extras.filter(|(_, by)| *by != 0) {
+        match extra {
+            Extra::Failed(code) => drop(totals.failures.insert(*code, by)),
+            Extra::Charged(charge) => drop(totals.charged.insert(charge.clone(), by)),
+            Extra::Cost(currency) => drop(totals.cost.insert(currency.clone(), by)),
+            Extra::Clicked(button) => totals.clicks.entry(button.clone()).or_default().all = by,
+            Extra::ClickedFirst(button) => {
+                totals.clicks.entry(button.clone()).or_default().unique = by;
+            }
+        }
+    }
+    totals
 }
 
 /// The extras of a measure counted once.
@@ -195,9 +219,13 @@ impl Day {
         let names = Names::of(row)?;
         let mut cells = BTreeMap::new();
         let mut stored = names.cells(row)?;
-        let mut cell = Cell::default();
-        while stored.read(&mut cell)? {
-            let Cell { quarter, side, what, campaign, sums } = std::mem::take(&mut cell);
+        while let Some(Cell { quarter, side, what, campaign }) = stored.next()? {
+            let mut sums = Sums::default();
+            let Sums { plain, extras } = &mut sums;
+            stored.sums(
+                |index, sum| plain.iter_mut().skip(index).take(1).for_each(|it| *it = sum),
+                |index, sum| extras.push((index, sum)),
+            )?;
             let campaign = campaign.and_then(|index| names.campaigns.get(index)).cloned();
             cells.insert(Place { quarter, side, what, campaign }, sums);
         }
@@ -208,17 +236,16 @@ impl Day {
     /// a sum would leave the range of `i64`.
     #[must_use]
     pub(crate) fn add(&mut self, place: Place, change: &Sums, extras: &[Extra]) -> bool {
-        let mut adder = Adder(self.cells.get(&place).cloned().unwrap_or_default());
+        let mut sum = self.cells.get(&place).cloned().unwrap_or_default();
         let mut named = Sums { plain: change.plain, extras: SmallVec::new() };
         for (index, by) in change.extras.iter().filter(|(_, by)| *by != 0) {
             let index = usize::try_from(*index).unwrap_or(usize::MAX);
             let Some(extra) = extras.get(index) else { continue };
             named.extras.push((self.index(extra), *by));
         }
-        if !adder.add(&named) {
+        if !sum.checked_add(&named) {
             return false;
         }
-        let Adder(mut sum) = adder;
         sum.extras.retain(|(_, sum)| *sum != 0);
         if sum == Sums::default() {
             self.cells.remove(&place);
@@ -296,48 +323,36 @@ impl Day {
     }
 }
 
-/// Sums cells of a row that lie in one window, without making totals of each.
-#[derive(Default)]
-pub(crate) struct Adder(Sums);
+/// Sums cells that lie in one window, without making totals of each, of rows with the same names.
+pub(crate) struct Adder {
+    plain: [i64; PLAIN],
+    /// By the index of their names.
+    extras: Vec<i64>,
+}
 
 impl Adder {
-    /// Adds a cell; `false` if a sum leaves the range of `i64`.
-    #[must_use]
-    pub(crate) fn add(&mut self, sums: &Sums) -> bool {
-        for (sum, by) in self.0.plain.iter_mut().zip(sums.plain) {
-            let Some(added) = sum.checked_add(by) else { return false };
-            *sum = added;
-        }
-        for (index, by) in &sums.extras {
-            match self.0.extras.iter_mut().find(|(known, _)| known == index) {
-                None => self.0.extras.push((*index, *by)),
-                Some((_, sum)) => {
-                    let Some(added) = sum.checked_add(*by) else { return false };
-                    *sum = added;
-                }
-            }
-        }
-        true
+    pub(crate) fn of(names: &Names) -> Self {
+        Self { plain: [0; PLAIN], extras: vec![0; names.extras.len()] }
     }
 
     /// What has been added since the last time.
-    pub(crate) fn take(&mut self, extras: &[Extra]) -> Totals {
-        let totals = self.0.totals(extras);
-        self.0.plain = [0; PLAIN];
-        self.0.extras.clear();
+    pub(crate) fn take(&mut self, names: &Names) -> Totals {
+        let extras = names.extras.iter().zip(&self.extras);
+        let totals = totals_of(self.plain, extras.map(|(extra, sum)| (extra, *sum)));
+        self.plain = [0; PLAIN];
+        self.extras.fill(0);
         totals
     }
 }
 
-/// A cell as it stands in a row.
-#[derive(Default)]
+/// Where a cell of a row is.
+#[derive(Clone, Copy)]
 pub(crate) struct Cell {
     pub(crate) quarter: u8,
     pub(crate) side: u8,
     pub(crate) what: u8,
     /// An index of the row's campaigns.
-    pub(crate) campaign: Option<usize>,
-    pub(crate) sums: Sums,
+    campaign: Option<usize>,
 }
 
 /// What the cells of a row name. The rows of a subject mostly name the same, so that those of one
@@ -384,37 +399,70 @@ impl Names {
     }
 }
 
-/// Reads the cells of a row.
+/// Reads the cells of a row: where one is, then its sums.
 pub(crate) struct Cells<'a> {
     rest: &'a [u8],
     left: u64,
 }
 
 impl Cells<'_> {
-    /// Makes `cell` the next one, in the memory that it has; `false` if there is none.
-    pub(crate) fn read(&mut self, cell: &mut Cell) -> Result<bool, LayoutError> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(false) };
+    /// Where the next cell is, if there is one. Its sums have to be read before the next one.
+    pub(crate) fn next(&mut self) -> Result<Option<Cell>, LayoutError> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
-        self.cell(cell).ok_or(LayoutError::Row).map(|()| true)
+        let mut cell = || {
+            let (&[quarter, file], behind) = self.rest.split_first_chunk()?;
+            self.rest = behind;
+            let campaign = get(&mut self.rest)?.checked_sub(1).map(usize::try_from);
+            let campaign = campaign.transpose().ok()?;
+            Some(Cell { quarter, side: file >> 4, what: file & 15, campaign })
+        };
+        cell().ok_or(LayoutError::Row).map(Some)
     }
 
-    fn cell(&mut self, cell: &mut Cell) -> Option<()> {
-        let rest = &mut self.rest;
-        let (&[quarter, file, ..], behind) = (rest.first_chunk::<2>()?, rest.get(2..)?);
-        *rest = behind;
-        (cell.quarter, cell.side, cell.what) = (quarter, file >> 4, file & 15);
-        cell.campaign = get(rest)?.checked_sub(1).map(usize::try_from).transpose().ok()?;
-        let (&mask, behind) = rest.split_first()?;
-        *rest = behind;
-        for (bit, sum) in cell.sums.plain.iter_mut().enumerate() {
-            *sum = if mask & 1 << bit == 0 { 0 } else { get_signed(rest)? };
-        }
-        cell.sums.extras.clear();
-        for _ in 0..get(rest)? {
-            let index = u32::try_from(get(rest)?).ok()?;
-            cell.sums.extras.push((index, get_signed(rest)?));
-        }
-        Some(())
+    /// Reads its sums and calls `plain` and `extra` with the index of each and what it is.
+    fn sums(
+        &mut self,
+        mut plain: impl FnMut(usize, i64),
+        mut extra: impl FnMut(u32, i64),
+    ) -> Result<(), LayoutError> {
+        let mut read = || {
+            let rest = &mut self.rest;
+            let (&mask, behind) = rest.split_first()?;
+            *rest = behind;
+            for bit in (0..PLAIN).filter(|bit| mask & 1 << bit != 0) {
+                plain(bit, get_signed(rest)?);
+            }
+            for _ in 0..get(rest)? {
+                let index = u32::try_from(get(rest)?).ok()?;
+                extra(index, get_signed(rest)?);
+            }
+            Some(())
+        };
+        read().ok_or(LayoutError::Row)
+    }
+
+    /// Passes over its sums.
+    pub(crate) fn skip(&mut self) -> Result<(), LayoutError> {
+        self.sums(|_, _| {}, |_, _| {})
+    }
+
+    /// Adds its sums to `adder`; `false` if one leaves the range of `i64`.
+    pub(crate) fn add_to(&mut self, adder: &mut Adder) -> Result<bool, LayoutError> {
+        let Adder { plain, extras } = adder;
+        let is_in_range = std::cell::Cell::new(true);
+        let add = |sum: Option<&mut i64>, by: i64| {
+            let Some(sum) = sum else { return };
+            match sum.checked_add(by) {
+                Some(added) => *sum = added,
+                None => is_in_range.set(false),
+            }
+        };
+        self.sums(
+            |index, by| add(plain.get_mut(index), by),
+            |index, by| add(extras.get_mut(usize::try_from(index).unwrap_or(usize::MAX)), by),
+        )?;
+        Ok(is_in_range.get())
     }
 }
 

@@ -111,7 +111,7 @@ pub(crate) fn decode(
     position: Position,
     payload: &[u8],
 ) -> Result<Entry, Error> {
-    let (header, events, bytes, sealed) = split(folder, position, payload)?;
+    let Parts { header, events, bytes, sealed } = split(folder, position, payload)?;
     let damaged = || corrupt(folder, position);
     let body = if sealed.is_empty() {
         Vec::new()
@@ -137,7 +137,8 @@ pub(crate) fn decode_work(
     position: Position,
     payload: &[u8],
 ) -> Result<Work, Error> {
-    split(folder, position, payload).map(|(header, events, ..)| Work::of(header, events))
+    let Parts { header, events, .. } = split(folder, position, payload)?;
+    Ok(Work::of(header, events))
 }
 
 /// As [`decode_work`], and whether it was imported.
@@ -146,21 +147,28 @@ pub(crate) fn decode_look(
     position: Position,
     payload: &[u8],
 ) -> Result<(bool, Work), Error> {
-    let (header, events, ..) = split(folder, position, payload)?;
+    let Parts { header, events, .. } = split(folder, position, payload)?;
     Ok((header.kind == Kind::Import as u8, Work::of(header, events)))
 }
 
 /// Whether the body of `payload` was sealed under `keys`; `None` if it has none that can be tried.
 pub(crate) fn opens(keys: &Keys, payload: &[u8]) -> Option<bool> {
-    let (_, _, bytes, sealed) = split(Path::new(""), 0, payload).ok()?;
+    let Parts { bytes, sealed, .. } = split(Path::new(""), 0, payload).ok()?;
     (!sealed.is_empty()).then(|| keys.open_sealed(PURPOSE, bytes, sealed).is_ok())
 }
 
-fn split<'a>(
-    folder: &Path,
-    position: Position,
-    payload: &'a [u8],
-) -> Result<(Header, Facts, &'a [u8], &'a [u8]), Error> {
+/// What a payload has in it.
+struct Parts<'a> {
+    /// Without the events.
+    header: Header,
+    events: Facts,
+    /// What the body was sealed with.
+    bytes: &'a [u8],
+    /// The body; empty if there is none.
+    sealed: &'a [u8],
+}
+
+fn split<'a>(folder: &Path, position: Position, payload: &'a [u8]) -> Result<Parts<'a>, Error> {
     let damaged = || corrupt(folder, position);
     let (&version, rest) = payload.split_first().ok_or_else(damaged)?;
     if version > VERSION {
@@ -172,15 +180,15 @@ fn split<'a>(
     }
     let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| damaged())?;
-    let (header, sealed) = rest.split_at_checked(length).ok_or_else(damaged)?;
+    let (bytes, sealed) = rest.split_at_checked(length).ok_or_else(damaged)?;
     if version == 1 {
-        let mut parsed: Header = postcard::from_bytes(header).map_err(|_| damaged())?;
-        let events = Facts::of(std::mem::take(&mut parsed.events));
-        return Ok((parsed, events, header, sealed));
+        let mut header: Header = postcard::from_bytes(bytes).map_err(|_| damaged())?;
+        let events = Facts::of(std::mem::take(&mut header.events));
+        return Ok(Parts { header, events, bytes, sealed });
     }
-    let (parsed, mut rest) = postcard::take_from_bytes(header).map_err(|_| damaged())?;
+    let (header, mut rest) = postcard::take_from_bytes(bytes).map_err(|_| damaged())?;
     let events = Facts::take(&mut rest).filter(|_| rest.is_empty());
-    Ok((parsed, events.ok_or_else(damaged)?, header, sealed))
+    Ok(Parts { header, events: events.ok_or_else(damaged)?, bytes, sealed })
 }
 
 fn corrupt(folder: &Path, position: Position) -> Error {

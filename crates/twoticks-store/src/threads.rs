@@ -7,6 +7,8 @@
 use std::io;
 use std::thread::JoinHandle;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::error::Error;
 
 /// What a thread of the background adds to its niceness: three of them weigh as much as another.
@@ -31,6 +33,17 @@ pub(crate) fn stand_back() {
     if let Err(error) = rustix::process::nice(NICE) {
         // They only take longer then.
         tracing::debug!(error = %error, "a thread of the background could not stand back");
+    }
+}
+
+/// Does what blocks where it stands, and has the runtime do the rest of its work elsewhere meanwhile:
+/// nobody has to wake up for it. A runtime that has nowhere else has it done as [`blocking`] does.
+pub(crate) async fn at_once<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => blocking(work).await,
     }
 }
 

@@ -10,12 +10,17 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Takes a value from the beginning of `rest`; `None` if there is none.
+#[inline]
 pub(crate) fn get(rest: &mut &[u8]) -> Option<u64> {
     // Most have one byte.
     if let Some((&byte @ ..0x80, behind)) = rest.split_first() {
         *rest = behind;
         return Some(byte.into());
     }
+    get_long(rest)
+}
+
+fn get_long(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, behind) = rest.split_first()?;
@@ -34,6 +39,7 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
 }
 
 /// As [`get`], for what may be negative.
+#[inline]
 pub(crate) fn get_signed(rest: &mut &[u8]) -> Option<i64> {
     let value = get(rest)?;
     Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())

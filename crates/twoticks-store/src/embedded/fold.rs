@@ -7,7 +7,7 @@
 //! is done again after a pause that grows. Meanwhile the bounded lead of the journal makes
 //! `record` wait, and then answer that it is busy.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,11 @@ const BACKLOG_WAIT_MAX: Duration = Duration::from_millis(50);
 pub const LEAD_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What is young is committed when its oldest row is this old.
 pub const OVERLAY_AGE_MAX: Duration = Duration::from_secs(2);
+/// How many messages are frozen before the next order is looked at,
+const FREEZE_STEP: usize = if cfg!(test) { 1 } else { 256 };
+/// and how many more for each event that was taken in, so that freezing comes to its end. In tests
+/// entries come in between.
+const FREEZE_PER_EVENT: usize = if cfg!(test) { 0 } else { 4 };
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
@@ -99,6 +104,7 @@ impl Shared {
 
     /// Commits what is young at once, on this thread.
     pub(crate) fn commit_all(&self, young: &mut Young) -> Result<(), Error> {
+        young.go_on_freezing(usize::MAX);
         young.thaw(*self.committed.borrow());
         if let Some(frozen) = young.frozen.clone().or_else(|| young.freeze()) {
             self.commit(&frozen)?;
@@ -210,7 +216,7 @@ pub(crate) type Question = Box<dyn FnOnce(&Young, &Shared) + Send>;
 /// What the fold is told.
 pub(crate) enum Order {
     /// An entry was acknowledged.
-    Fold(Position, Note),
+    Fold(Position, Box<Note>),
     /// Everything folded so far is to be committed.
     Flush,
     /// Somebody asks.
@@ -228,20 +234,27 @@ pub(crate) fn run(
     let mut oldest = (young.active.position > 0).then(Instant::now);
     loop {
         let age = oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed());
-        let order = if oldest.is_some() {
+        let order = if young.is_freezing() {
+            orders.try_recv().map_err(|empty| match empty {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            })
+        } else if oldest.is_some() {
             // While the last overlay is still being committed it is not this one's turn.
             let left = OVERLAY_AGE_MAX.saturating_sub(age).max(Duration::from_millis(5));
             orders.recv_timeout(left)
         } else {
             orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
-        let mut flush = false;
+        let (mut flush, mut freezes) = (false, FREEZE_STEP);
         match order {
             Ok(Order::Fold(position, note)) => {
                 if !fold_until_done(shared, &mut young, position, &note.work) {
                     return;
                 }
-                backlog.folded(note.work.events.len());
+                let events = note.work.events.len();
+                backlog.folded(events);
+                freezes += events * FREEZE_PER_EVENT;
                 let counted = std::mem::take(&mut young.counters);
                 shared.counters.lock().unwrap_or_else(PoisonError::into_inner).add(counted);
                 oldest = oldest.or_else(|| Some(Instant::now()));
@@ -256,26 +269,34 @@ pub(crate) fn run(
         }
         let rows = young.rows();
         let due = flush || rows >= young.rows_max || age >= OVERLAY_AGE_MAX;
-        if due && oldest.is_some() {
-            // A commit that falls behind is waited for: what is in memory stays bounded.
-            let waits = flush || rows >= young.rows_max + young.rows_max / 2;
-            if let Some(frozen) = freeze(shared, &mut young, waits) {
-                if commits.send(frozen).is_err() {
-                    return;
-                }
-                oldest = None;
+        // A commit that falls behind is waited for: what is in memory stays bounded.
+        let waits = due && (flush || rows >= young.rows_max + young.rows_max / 2);
+        let step = if waits { usize::MAX } else { freezes };
+        if !go_on_freezing(&mut young, step, commits) {
+            return;
+        }
+        if due && oldest.is_some() && begin_freezing(shared, &mut young, waits) {
+            oldest = None;
+            if flush && !go_on_freezing(&mut young, usize::MAX, commits) {
+                return;
             }
         }
     }
 }
 
-/// Freezes the active overlay; if `waits`, waits until the last one has been committed.
-fn freeze(shared: &Shared, young: &mut Young, waits: bool) -> Option<Arc<Overlay>> {
+/// Freezes so many messages more, and has all committed when it is all of it; `false` if nobody
+/// commits any more.
+fn go_on_freezing(young: &mut Young, messages: usize, commits: &SyncSender<Arc<Overlay>>) -> bool {
+    young.go_on_freezing(messages).is_none_or(|frozen| commits.send(frozen).is_ok())
+}
+
+/// Begins to freeze the active overlay; if `waits`, waits until the last one has been committed.
+fn begin_freezing(shared: &Shared, young: &mut Young, waits: bool) -> bool {
     loop {
         young.thaw(*shared.committed.borrow());
-        let frozen = young.freeze();
-        if frozen.is_some() || !waits || shared.pause(Duration::from_millis(1)) {
-            return frozen;
+        let has_begun = young.begin_freezing();
+        if has_begun || !waits || shared.pause(Duration::from_millis(1)) {
+            return has_begun;
         }
     }
 }

@@ -102,43 +102,22 @@ impl Kept {
         &self.folder
     }
 
+    /// Whether everything that has a receipt is in the tables.
+    pub(super) fn is_committed(&self) -> bool {
+        let acknowledged = self.journal.acknowledged();
+        *self.shared.committed.borrow() >= acknowledged
+    }
+
     /// Asks the fold. It answers when everything is folded that had a receipt before.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Young, &Shared) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.answered(move |young, shared, answer| {
+        let (answer, answered) = oneshot::channel();
+        let question = move |young: &Young, shared: &Shared| {
             // Whoever asked may have gone.
             drop(answer.send(noted(shared, question(young, shared))));
-        })
-        .await
-    }
-
-    /// As [`Kept::ask`], of what the fold has to say and `look` makes of it with the tables, away
-    /// from the fold. It goes on from there at once, so that one thread less has to wake up.
-    pub(super) async fn ask_and_look<M: Send + 'static, T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Young, &Shared) -> Result<M, Error> + Send + 'static,
-        look: impl FnOnce(&Shared, M) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let runtime = tokio::runtime::Handle::current();
-        let kept = Arc::clone(&self.shared);
-        self.answered(move |young, shared, answer| {
-            let moment = question(young, shared);
-            runtime.spawn_blocking(move || {
-                let looked = moment.and_then(|moment| look(&kept, moment));
-                drop(answer.send(noted(&kept, looked)));
-            });
-        })
-        .await
-    }
-
-    async fn answered<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Young, &Shared, oneshot::Sender<Result<T, Error>>) + Send + 'static,
-    ) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        let question = move |young: &Young, shared: &Shared| question(young, shared, answer);
+        };
         self.order(Order::Ask(Box::new(question))).await?;
         match tokio::time::timeout(CATCH_UP_MAX, answered).await {
             Ok(answer) => answer.unwrap_or(Err(Error::Closed)),

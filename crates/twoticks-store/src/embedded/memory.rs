@@ -68,8 +68,8 @@ impl Memory {
         let bytes = bytes.max(MEMORY_BYTES_MIN);
         let messages = bytes / 6 / MESSAGE_BYTES;
         // What is being committed, what waits for it, and as much again has to find room.
-        let (blocks, unwritten) = (bytes as u64 / 12, bytes as u64 / 32);
-        let (filters, piece) = (bytes / 25 * 9, PIECE_MESSAGES);
+        let (blocks, unwritten) = (bytes as u64 / 16, bytes as u64 / 32);
+        let (filters, piece) = (bytes / 25 * 8, PIECE_MESSAGES);
         let filling = if cfg!(test) { 30 } else { bytes / 20 / FILLING_BYTES };
         Self { blocks, unwritten, filters, filling, piece, messages, rows: messages / 3 }
     }

@@ -14,6 +14,7 @@ mod filling;
 mod filter;
 pub mod fold;
 pub mod kept;
+mod leaving;
 mod look;
 pub mod memory;
 mod opening;
@@ -69,7 +70,7 @@ use crate::ledger::{
 };
 use crate::lock::FolderLock;
 use crate::scan::{Scan, Scanned};
-use crate::threads::{self, blocking};
+use crate::threads::{self, at_once, blocking};
 
 /// How long a question waits for the fold to catch up.
 pub const CATCH_UP_MAX: Duration = Duration::from_secs(25);
@@ -169,7 +170,7 @@ impl Embedded {
             to_tell.tell(note.work.accepted);
             to_wait.add(note.work.events.len());
             // The fold ends before the journal does only when the ledger closes.
-            drop(to_fold.send(Order::Fold(position, note)));
+            drop(to_fold.send(Order::Fold(position, Box::new(note))));
         });
         let journal: Arc<Journal<Note>> =
             Arc::new(Journal::open_on(&folder.join("journal"), limits, deliver, files)?);
@@ -342,11 +343,17 @@ impl Ledger for Embedded {
         let Some(span) = query.span() else { return Ok(Vec::new()) };
         let query = Arc::new(query);
         let asked = Arc::clone(&query);
-        let moment = move |young: &Young, shared: &Shared| {
-            shared.slot.with(|tables| Ok(Moment::of(young, tables, &asked, span)))
+        // What had a receipt may be in the tables as a whole: then the fold need not wake up.
+        let moment = if self.kept.is_committed() {
+            None
+        } else {
+            let moment = move |young: &Young, shared: &Shared| {
+                shared.slot.with(|tables| Ok(Moment::of(young, tables, &asked, span)))
+            };
+            Some(self.ask(moment).await?)
         };
-        let series = move |shared: &Shared, moment| query::series(shared, &query, span, &moment);
-        self.kept.ask_and_look(moment, series).await
+        let shared = Arc::clone(&self.kept.shared);
+        at_once(move || noted(&shared, query::series(&shared, &query, span, moment))).await
     }
 
     async fn channel(&self, channel: &ChannelId) -> Result<Channel, Error> {

@@ -34,7 +34,7 @@ use crate::snapshot::Part;
 /// Milliseconds of acceptance time that one piece covers.
 pub(crate) const PIECE: i64 = 15 * DAY;
 /// How many states become tombstones at a time.
-const EXPIRE_STEP: usize = 1 << 20;
+const EXPIRE_STEP: usize = 1 << 19;
 /// How many files of a piece's messages there are before they are merged.
 const FILES_MAX: u8 = 8;
 

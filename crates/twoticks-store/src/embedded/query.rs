@@ -71,18 +71,19 @@ fn changed(
     cells
 }
 
-/// The sums that `query` asks for, as of `moment`.
+/// The sums that `query` asks for, as of `moment`; if there is none, as the tables have them now.
 pub(crate) fn series(
     shared: &Shared,
     query: &Query,
     span: Window,
-    moment: &Moment,
+    moment: Option<Moment>,
 ) -> Result<Vec<Point>, Error> {
     let (table, prefix) = prefix(query);
     let mut series = Series::new(query);
     let overflow = || Error::Unavailable { doing: "adding up", source: Overflow.into() };
     shared.slot.with(|tables| {
-        let Moment { cells, frozen, snapshot } = moment;
+        let now = || Moment { cells: Vec::new(), frozen: None, snapshot: tables.db.snapshot() };
+        let Moment { cells, frozen, snapshot } = &moment.unwrap_or_else(now);
         for (cell, totals) in cells {
             series.add(cell, totals).map_err(|_| overflow())?;
         }
@@ -122,7 +123,6 @@ struct Sums<'a> {
     /// Whose points those are that are asked for.
     subject: Option<query::Subject>,
     names: Names,
-    cell: day::Cell,
     /// What belongs to the window of `at`, which is there with its index.
     adder: Adder,
     at: Option<(usize, Window)>,
@@ -135,9 +135,8 @@ impl<'a> Sums<'a> {
             of,
             kinds: Vec::new(),
             subject: None,
+            adder: Adder::of(&Names::default()),
             names: Names::default(),
-            cell: day::Cell::default(),
-            adder: Adder::default(),
             at: None,
         }
     }
@@ -149,11 +148,13 @@ impl<'a> Sums<'a> {
                 return Ok(false);
             }
             self.names = Names::of(row)?;
+            self.adder = Adder::of(&self.names);
         }
         let mut cells = self.names.cells(row)?;
-        while cells.read(&mut self.cell)? {
-            let atom = day::atom(day, self.cell.quarter);
-            if !self.is_asked_for(atom, (self.cell.side, self.cell.what))? {
+        while let Some(day::Cell { quarter, side, what, .. }) = cells.next()? {
+            let atom = day::atom(day, quarter);
+            if !self.is_asked_for(atom, (side, what))? {
+                cells.skip()?;
                 continue;
             }
             if !self.at.is_some_and(|(_, window)| window.from <= atom && atom < window.to) {
@@ -163,7 +164,9 @@ impl<'a> Sums<'a> {
                 let index = self.query.window(atom);
                 self.at = index.zip(index.and_then(|index| self.query.windows.get(index).copied()));
             }
-            if self.at.is_some() && !self.adder.add(&self.cell.sums) {
+            if self.at.is_none() {
+                cells.skip()?;
+            } else if !cells.add_to(&mut self.adder)? {
                 return Ok(false);
             }
         }
@@ -186,7 +189,7 @@ impl<'a> Sums<'a> {
     fn flush(&mut self, series: &mut Series<'_>) -> Result<(), Overflow> {
         match self.at.take().zip(self.subject.clone()) {
             Some(((window, _), subject)) => {
-                series.add_to(window, subject, self.adder.take(&self.names.extras))
+                series.add_to(window, subject, self.adder.take(&self.names))
             }
             None => Ok(()),
         }

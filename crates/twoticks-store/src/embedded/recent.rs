@@ -14,6 +14,7 @@ use twoticks_core::message::{Message, MessageKey};
 use twoticks_core::share::Shared;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::embedded::leaving::{Encoded, Leaving};
 use crate::layout;
 
 /// What a message takes here, in bytes, about: its state and its share of the index.
@@ -41,6 +42,8 @@ pub(crate) struct Recent {
     capacity: usize,
     /// Slots that changed since the last commit began.
     changed: Vec<u32>,
+    /// What had changed when it began.
+    leaving: Leaving,
     /// Counts the commits that have begun, from 1.
     generation: u32,
     /// How many of them have ended.
@@ -88,6 +91,7 @@ impl Recent {
             hand: 0,
             capacity,
             changed: Vec::new(),
+            leaving: Leaving::default(),
             generation: 1,
             committed: 0,
         }
@@ -171,11 +175,12 @@ impl Recent {
 
     /// Takes the message's row out, if it is here, until it is kept or put.
     pub(crate) fn take(&mut self, of: At) -> Option<Touched<Message>> {
-        let slots = &mut self.slots;
+        let slots = &self.slots;
         let found = *self.by_key.find(hash_of(of), |index| is_of(slots, *index, of))?;
         self.found = Some((of, found));
+        self.leave(found);
         let nothing = Touched { accepted: Time::default(), row: Message::default() };
-        at_mut(slots, found).map(|slot| std::mem::replace(&mut slot.row, nothing))
+        at_mut(&mut self.slots, found).map(|slot| std::mem::replace(&mut slot.row, nothing))
     }
 
     /// Keeps what was read from the tables, or taken from here and has not changed.
@@ -203,6 +208,7 @@ impl Recent {
             self.changed.push(index);
             return;
         };
+        self.leave(index);
         let Some(slot) = at_mut(&mut self.slots, index) else { return };
         slot.row = row;
         if slot.generation != self.generation {
@@ -259,21 +265,39 @@ impl Recent {
         self.changed.len()
     }
 
-    /// Begins a commit: calls `visit` with the key and the row of what has changed since the last
-    /// one began, in any order. Says the number of the commit.
-    pub(crate) fn begin_commit(
-        &mut self,
-        mut visit: impl FnMut(&[u8], &Hash, &Touched<Message>),
-    ) -> u32 {
-        for index in self.changed.drain(..) {
-            if let Some(slot) = at(&self.slots, index)
-                && let Some(line) = at(&self.lines, slot.line)
-            {
-                visit(&line.key, &slot.hash, &slot.row);
-            }
-        }
+    /// Begins a commit of what has changed since the last one began; says its number.
+    pub(crate) fn begin_commit(&mut self) -> u32 {
+        self.leaving.begin(&mut self.changed);
         self.generation += 1;
         self.generation - 1
+    }
+
+    /// Whether a commit has begun whose messages are not all encoded.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.leaving.is_under_way()
+    }
+
+    /// Encodes about so many messages more of a commit that has begun, each as it was then. All of
+    /// them, in any order, when there are no more; once.
+    pub(crate) fn go_on_committing(&mut self, messages: usize) -> Option<Encoded> {
+        if !self.leaving.is_under_way() {
+            return None;
+        }
+        for _ in 0..messages {
+            let Some(index) = self.leaving.next() else { return Some(self.leaving.end()) };
+            self.leave(index);
+        }
+        None
+    }
+
+    /// Encodes the message of a slot, which may change after that, if a commit has still to.
+    fn leave(&mut self, index: u32) {
+        if self.leaving.takes(index)
+            && let Some(slot) = at(&self.slots, index)
+            && let Some(line) = at(&self.lines, slot.line)
+        {
+            self.leaving.put(&line.key, &slot.hash, &slot.row);
+        }
     }
 
     /// The commit `number` and all before it have ended.

@@ -279,7 +279,7 @@ impl Tables {
         if self.folded(&self.db.snapshot())? >= *position {
             return Ok(0);
         }
-        let messages = messages.sorted();
+        let messages = messages.get().expect("what is committed was frozen as a whole").sorted();
         let batch = OwnedWriteBatch::with_capacity(self.db.clone(), messages.len() + taps.len());
         let mut batch = batch.durability(Some(PersistMode::SyncAll));
         let piece = self.newest(*latest, messages.len())?;

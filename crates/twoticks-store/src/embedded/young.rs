@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
@@ -26,6 +26,7 @@ use twoticks_core::totals::{Cell, Filing, Measure, Totals};
 
 use crate::embedded::cells::Cells;
 use crate::embedded::filling::Filters;
+use crate::embedded::leaving::Encoded;
 use crate::embedded::memory::Memory;
 use crate::embedded::pieces::Found;
 use crate::embedded::recent::{At, Recent};
@@ -45,8 +46,8 @@ const AHEAD: usize = 32;
 /// What has changed between two commits.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    /// Keys and values of messages; there are none before it is frozen.
-    pub(crate) messages: Encoded,
+    /// Keys and values of messages, when it is frozen as a whole.
+    pub(crate) messages: OnceLock<Encoded>,
     pub(crate) taps: HashMap<Vec<u8>, Touched<Tap>>,
     pub(crate) channels: BTreeMap<Vec<u8>, Arc<Channel>>,
     pub(crate) cells: Cells,
@@ -59,43 +60,6 @@ pub(crate) struct Overlay {
     pub(crate) latest: Time,
     /// Its number among the commits of messages.
     commit: u32,
-}
-
-/// Keys and values, end to end.
-#[derive(Default)]
-pub(crate) struct Encoded {
-    bytes: Vec<u8>,
-    /// Where each key and each value ends.
-    ends: Vec<(u32, u32)>,
-}
-
-impl Encoded {
-    fn push(&mut self, key: [&[u8]; 2], row: &impl serde::Serialize) {
-        for part in key {
-            self.bytes.extend_from_slice(part);
-        }
-        let end_of_key = self.bytes.len();
-        layout::put_value(&mut self.bytes, row);
-        let end = |length| u32::try_from(length).expect("an overlay is committed long before that");
-        self.ends.push((end(end_of_key), end(self.bytes.len())));
-    }
-
-    /// Keys and values in the order of the keys.
-    pub(crate) fn sorted(&self) -> Vec<(&[u8], &[u8])> {
-        let mut begin = 0;
-        let mut rows: Vec<_> = self
-            .ends
-            .iter()
-            .filter_map(|(key, value)| {
-                let (key, value) = (usize::try_from(*key).ok()?, usize::try_from(*value).ok()?);
-                let row = Some((self.bytes.get(begin..key)?, self.bytes.get(key..value)?));
-                begin = value;
-                row
-            })
-            .collect();
-        rows.sort_unstable_by_key(|(key, _)| *key);
-        rows
-    }
 }
 
 /// Everything that the fold keeps in memory.
@@ -232,18 +196,33 @@ impl Young {
 
     /// Makes the active overlay the frozen one; `None` if there is one already, or nothing to do.
     pub(crate) fn freeze(&mut self) -> Option<Arc<Overlay>> {
+        self.begin_freezing().then(|| self.go_on_freezing(usize::MAX)).flatten()
+    }
+
+    /// As [`Young::freeze`], but for its messages, which [`Young::go_on_freezing`] encodes; `false`
+    /// where that says `None`.
+    pub(crate) fn begin_freezing(&mut self) -> bool {
         if self.frozen.is_some() || self.active.position == 0 {
-            return None;
+            return false;
         }
         let next = Overlay { cells: std::mem::take(&mut self.spare), ..Overlay::default() };
-        let mut overlay = std::mem::replace(&mut self.active, next);
-        let messages = &mut overlay.messages;
-        overlay.commit =
-            self.recent.begin_commit(|line, hash, row| messages.push([line, &hash.0], row));
-        overlay.latest = self.latest;
-        let frozen = Arc::new(overlay);
-        self.frozen = Some(Arc::clone(&frozen));
-        Some(frozen)
+        let overlay = std::mem::replace(&mut self.active, next);
+        let (commit, latest) = (self.recent.begin_commit(), self.latest);
+        self.frozen = Some(Arc::new(Overlay { commit, latest, ..overlay }));
+        true
+    }
+
+    /// Whether [`Young::go_on_freezing`] has something to do.
+    pub(crate) fn is_freezing(&self) -> bool {
+        self.recent.is_committing()
+    }
+
+    /// Freezes so many messages more. What is frozen, once, when it is that as a whole.
+    pub(crate) fn go_on_freezing(&mut self, messages: usize) -> Option<Arc<Overlay>> {
+        let messages = self.recent.go_on_committing(messages)?;
+        let frozen = self.frozen.as_ref()?;
+        frozen.messages.set(messages).ok()?;
+        Some(Arc::clone(frozen))
     }
 
     /// The frozen overlay is in the tables if they stand for `committed`.

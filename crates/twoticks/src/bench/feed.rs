@@ -42,6 +42,8 @@ pub(super) struct Spec {
     pub(super) pulse: usize,
     /// When the first message is sent; else when streams usually begin.
     pub(super) start: Option<Time>,
+    /// Over how many days they are sent; else as streams usually are.
+    pub(super) days: Option<u32>,
 }
 
 impl Spec {
@@ -56,6 +58,7 @@ impl Spec {
             in_memory: false,
             pulse: PULSE,
             start: None,
+            days: None,
         }
     }
 
@@ -69,7 +72,8 @@ impl Spec {
             true => Plan::hostile(self.messages),
             false => Plan::life_like(self.messages),
         };
-        Plan { start: self.start.unwrap_or(plan.start), ..plan }
+        let (start, days) = (self.start.unwrap_or(plan.start), self.days.unwrap_or(plan.days));
+        Plan { start, days, ..plan }
     }
 }
 

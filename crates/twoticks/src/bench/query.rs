@@ -42,8 +42,6 @@ const IDLE_QUERIES: usize = 4_000;
 const FIRST_QUERIES: usize = 1_000;
 /// Nothing happens if it has done next to nothing for so long.
 const SETTLED_FOR: Duration = Duration::from_millis(500);
-/// How much later than the first stream the second begins, in milliseconds.
-const LATER: i64 = 90 * twoticks_core::clock::DAY;
 /// The pause between two questions while it takes in.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -76,12 +74,17 @@ pub(super) fn run(bench: &mut Bench) -> BoxFuture<'_, Result<Taken>> {
     async move {
         let grown = growth::grown(bench).await?;
         bench.say("query", &format!("of {} messages", grown.messages));
+        let stream = Spec::mixed(bench.sizes.busy_events);
+        // As dense as that of the grown ledger: one that had to expire in moments what was grown in
+        // months would measure that.
+        let days = u64::from(stream.plan().days) * stream.messages / grown.messages.max(1);
         let spec = Spec {
             seed: 43,
             in_memory: true,
             // The stream of the grown ledger has ended.
             start: Some(SystemClock.now()),
-            ..Spec::mixed(bench.sizes.busy_events)
+            days: Some(u32::try_from(days)?.max(1)),
+            ..stream
         };
         let folder = bench.folder.join(growth::FOLDER);
         let asked: Asked = part::measure(&Part::Query { spec, folder }).await?;
@@ -115,12 +118,9 @@ pub(super) async fn measure(spec: &Spec, folder: &Path) -> Result<Asked> {
     let busy = asking.end().await?;
     feed.end()?;
     let events_per_s = told.events as f64 / told.took.as_secs_f64();
-    let later = spec.start.map(|start| start.plus(LATER));
-    let feed = Feed::start(
-        &Spec { seed: spec.seed + 1, start: later, ..spec.clone() },
-        store::batch,
-        None,
-    )?;
+    // Where the first stream ends.
+    let next = Spec { seed: spec.seed + 1, start: Some(spec.plan().end()), ..spec.clone() };
+    let feed = Feed::start(&next, store::batch, None)?;
     let asking = Asking::start(&ledger, &questions);
     while let Some(pulse) = store::next(&feed) {
         evenly(&ledger, pulse.batches, events_per_s / 2.0).await?;

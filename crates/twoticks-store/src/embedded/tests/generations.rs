@@ -55,7 +55,7 @@ impl Still {
         let Some(span) = query.span() else { return Ok(Vec::new()) };
         let moment =
             self.shared.slot.with(|tables| Ok(Moment::of(&self.young, tables, query, span)))?;
-        query::series(&self.shared, query, span, &moment)
+        query::series(&self.shared, query, span, Some(moment))
     }
 
     /// As after a start: nothing is young, and the engine is opened again.
@@ -145,6 +145,33 @@ async fn what_is_in_the_tables_in_the_commit_and_in_the_fold_is_one_ledger() {
         let frozen = still.freeze().unwrap();
         still.shared.commit(&frozen).unwrap();
         still.agrees("committed").await;
+        assert_eq!(still.digest(), still.model.digest().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_is_frozen_is_what_was_there_when_it_began() {
+    let mut once = Still::new();
+    once.take(turn(5)).await;
+    let frozen = once.freeze().unwrap();
+    once.shared.commit(&frozen).unwrap();
+    for step in 0..2 {
+        let mut still = Still::new();
+        still.take(turn(5)).await;
+        assert!(still.young.begin_freezing());
+        for n in 6..9 {
+            // The same messages, which change, and others.
+            assert!(still.young.go_on_freezing(step).is_none() && still.young.is_freezing());
+            still.take(turn(n)).await;
+            still.agrees("freezing").await;
+        }
+        let frozen = still.young.go_on_freezing(usize::MAX).unwrap();
+        assert!(!still.young.is_freezing() && still.young.go_on_freezing(1).is_none());
+        still.shared.commit(&frozen).unwrap();
+        assert_eq!(states(&still, None), states(&once, None), "{step}");
+        still.agrees("committed").await;
+        let frozen = still.freeze().unwrap();
+        still.shared.commit(&frozen).unwrap();
         assert_eq!(still.digest(), still.model.digest().await.unwrap());
     }
 }
