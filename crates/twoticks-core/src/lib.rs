@@ -18,6 +18,7 @@ pub mod metric;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod query;
+mod recipient;
 pub mod share;
 pub mod tap;
 pub mod totals;
