@@ -139,7 +139,7 @@ impl Sizes {
             events,
             // It costs several times as much.
             hostile_events: events.div_ceil(if args.quick { 3 } else { 5 }),
-            peer_events: events.min(if args.quick { 60_000 } else { 500_000 }),
+            peer_events: events.min(if args.quick { 60_000 } else { 3_000_000 }),
             door100_bodies: (events / 100).min(if args.quick { 2_000 } else { 20_000 }).max(16),
             door1_bodies: events.min(if args.quick { 15_000 } else { 200_000 }),
             receiver_bodies: events.min(if args.quick { 3_000 } else { 20_000 }),
