@@ -180,9 +180,10 @@ async fn a_ledger_whose_journal_expires_is_whole_after_any_kill() {
         let verdict = verify(&ledger, scratch.path(), Arc::new(|_, _| {})).await.unwrap();
         assert!(verdict.equal, "round {round}: {verdict:?}");
         let counted = usize::try_from(child::sent(&ledger).await).unwrap();
-        // What was recorded and not yet told when it died counts, too.
+        // What was recorded and not yet told when it died counts, too: one batch of each round at most.
+        let untold = usize::try_from(round + 1).unwrap() * 10;
         assert!(counted >= acknowledged, "round {round}: {counted} of {acknowledged}");
-        assert!(counted <= acknowledged + 100, "round {round}: {counted} of {acknowledged}");
+        assert!(counted <= acknowledged + untold, "round {round}: {counted} of {acknowledged}");
         from.insert(verdict.from);
     }
     assert!(from.len() > 2, "it began at {from:?}");
