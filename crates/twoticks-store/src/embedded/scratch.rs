@@ -24,8 +24,7 @@ impl Scratch {
     /// # Errors
     /// [`crate::error::Error::Full`], [`crate::error::Error::Unavailable`].
     pub fn create(folder: &Path) -> Result<Self, Error> {
-        // With less, a large ledger's filters would find no room, and the engine be asked instead.
-        let memory = Memory::of(MEMORY_BYTES);
+        let memory = Memory::of(MEMORY_BYTES / 2);
         let folder = folder.join("scratch-ledger");
         std::fs::create_dir(&folder).map_err(|error| Error::io("making a folder", error))?;
         let tables = Tables::open(&folder, &memory)?;
