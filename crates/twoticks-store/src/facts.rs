@@ -52,20 +52,23 @@ pub(crate) struct Facts {
     all: Vec<Fact>,
 }
 
-/// An event of a message, by indices; or the index of one of the others.
+/// An event: of a message, or the index of one of the others.
 enum Fact {
-    Message {
-        message: Hash,
-        time: Time,
-        sender: u32,
-        claim: Option<u32>,
-        price: Option<u32>,
-        status: Option<Status>,
-        error: Option<i64>,
-        /// Where those of its participant begin and end.
-        participant: (u32, u32),
-    },
+    Message(Row),
     Other(u32),
+}
+
+/// An event of a message, what it names by indices.
+struct Row {
+    sender: u32,
+    message: Hash,
+    /// Where those of its participant begin and end.
+    participant: (u32, u32),
+    time: Time,
+    status: Option<Status>,
+    error: Option<i64>,
+    price: Option<u32>,
+    claim: Option<u32>,
 }
 
 /// An event as [`Facts`] have it.
@@ -88,29 +91,24 @@ impl<T: PartialEq + std::hash::Hash> Names<T> {
         Self { all: Vec::new(), by_hash: HashTable::new(), last: 0 }
     }
 
-    fn at(&self, index: u32) -> Option<&T> {
-        self.all.get(usize::try_from(index).ok()?)
-    }
-
     fn index(&mut self, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
+        let Self { all, by_hash, last } = self;
         // What comes together concerns the same.
-        if self.at(self.last).is_some_and(&is) {
-            return self.last;
+        if all.get(at(*last)).is_some_and(&is) {
+            return *last;
         }
         let made = make();
         let hash = hash(&made);
-        let found = self.by_hash.find(hash, |index| self.at(*index) == Some(&made)).copied();
-        self.last = found.unwrap_or_else(|| {
-            let index = u32::try_from(self.all.len()).expect("events of a batch are bounded");
-            let all = &self.all;
-            self.by_hash.insert_unique(hash, index, |index| {
-                let known = usize::try_from(*index).ok().and_then(|index| all.get(index));
-                known.map_or(0, self::hash)
-            });
-            self.all.push(made);
-            index
-        });
-        self.last
+        *last = match by_hash.find(hash, |known| all.get(at(*known)) == Some(&made)) {
+            Some(known) => *known,
+            None => {
+                let hash_of = |known: &u32| all.get(at(*known)).map_or(0, self::hash);
+                by_hash.insert_unique(hash, index(all.len()), hash_of);
+                all.push(made);
+                index(all.len() - 1)
+            }
+        };
+        *last
     }
 }
 
@@ -161,16 +159,16 @@ impl Facts {
                 event.pricing.map(|it| prices.index(|known| same(known, &it), || Arc::clone(&it)));
             let claim =
                 event.claim.map(|it| claims.index(|known| same(known, &it), || Arc::clone(&it)));
-            all.push(Fact::Message {
-                message,
-                time,
+            all.push(Fact::Message(Row {
                 sender,
-                claim,
-                price,
+                message,
+                participant,
+                time,
                 status,
                 error,
-                participant,
-            });
+                price,
+                claim,
+            }));
         }
         let (senders, claims, prices) = (senders.all, claims.all, prices.all);
         Self { senders, claims, prices, participants, others, all }
@@ -188,25 +186,21 @@ impl Facts {
 
     /// The event at `index`.
     pub(crate) fn get(&self, index: usize) -> Option<Told<'_>> {
-        match *self.all.get(index)? {
-            Fact::Other(other) => self.others.get(at(other)).map(Told::Other),
-            Fact::Message {
-                message,
-                time,
-                sender,
-                claim,
-                price,
-                status,
-                error,
-                participant: (first, end),
-            } => {
-                let claim = claim.and_then(|claim| self.claims.get(at(claim)));
-                let pricing = price.and_then(|price| self.prices.get(at(price)));
-                let participant = self.participants.get(at(first)..at(end)).unwrap_or_default();
-                let fact = MessageFact { participant, time, status, error, pricing, claim };
-                Some(Told::Message(sender, message, fact))
-            }
-        }
+        let row = match self.all.get(index)? {
+            Fact::Other(other) => return self.others.get(at(*other)).map(Told::Other),
+            Fact::Message(row) => row,
+        };
+        let &Row { sender, message, time, status, error, .. } = row;
+        let participant = self.participant(row);
+        let pricing = row.price.and_then(|price| self.prices.get(at(price)));
+        let claim = row.claim.and_then(|claim| self.claims.get(at(claim)));
+        let fact = MessageFact { participant, time, status, error, pricing, claim };
+        Some(Told::Message(sender, message, fact))
+    }
+
+    fn participant(&self, row: &Row) -> &[Hash] {
+        let (first, end) = row.participant;
+        self.participants.get(at(first)..at(end)).unwrap_or_default()
     }
 
     /// The channels that they are of; one may be said more than once.
@@ -253,7 +247,8 @@ impl Facts {
         out.reserve(self.len() * 32);
         let mut before = Before::default();
         for fact in &self.all {
-            let (message, time, sender, claim, price, status, error, participant) = match fact {
+            let row = match fact {
+                Fact::Message(row) => row,
                 Fact::Other(other) => {
                     out.push(OTHER);
                     if let Some(event) = self.others.get(at(*other)) {
@@ -261,19 +256,9 @@ impl Facts {
                     }
                     continue;
                 }
-                Fact::Message {
-                    message,
-                    time,
-                    sender,
-                    claim,
-                    price,
-                    status,
-                    error,
-                    participant,
-                } => (message, time.0, *sender, claim, price, status, error, participant),
             };
-            let participant = self.participants.get(at(participant.0)..at(participant.1));
-            let participant = participant.unwrap_or_default();
+            let &Row { sender, message, time: Time(time), status, error, price, claim, .. } = row;
+            let participant = self.participant(row);
             let is_same = before.sender == Some(sender);
             let flag = |is: bool, flag: u8| if is { flag } else { 0 };
             out.push(
@@ -292,10 +277,10 @@ impl Facts {
             put_signed(out, time.wrapping_sub(before.time));
             before = Before { sender: Some(sender), time };
             if let Some(error) = error {
-                put_signed(out, *error);
+                put_signed(out, error);
             }
             for named in [price, claim].into_iter().flatten() {
-                put(out, (*named).into());
+                put(out, named.into());
             }
             if !participant.is_empty() {
                 count(out, participant.len());
@@ -342,16 +327,16 @@ impl Facts {
             }
             let participant = (first, index(facts.participants.len()));
             let time = Time(time);
-            facts.all.push(Fact::Message {
-                message,
-                time,
+            facts.all.push(Fact::Message(Row {
                 sender,
-                claim,
-                price,
+                message,
+                participant,
+                time,
                 status,
                 error,
-                participant,
-            });
+                price,
+                claim,
+            }));
         }
         Some(facts)
     }
